@@ -1,0 +1,222 @@
+"""The bodies of the REST interface: what people, scripts and the web page see.
+
+Every field is JSON; times are seconds since 1970 (UTC) as float, durations are seconds, sizes are
+bytes, ``None`` means not known (yet).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .job import JobSpec
+from .machine import Machine
+from .messages import FrameFile, FrameStats
+from .states import FrameState, JobState, NodeState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """``GET /health``: the only answer that needs no token."""
+
+    protocol: int
+    software: str
+    farm: str
+    farm_id: str
+    """Stays the same over restarts; tells one farm from another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """``application/problem+json`` (RFC 9457). ``detail`` is one sentence a user can act on."""
+
+    title: str
+    status: int
+    detail: str
+    type: str = "about:blank"
+    missing: tuple[str, ...] = ()
+    """For a job whose chunks are not all here: their hashes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSubmission:
+    """Body of ``POST /api/v1/jobs``. The manifest and all its chunks have been uploaded before."""
+
+    spec: JobSpec
+    manifest: str
+    """SHA-256 of the manifest blob."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameCounts:
+    """Frames of a job by state; they add up to the frames of the job."""
+
+    waiting: int = 0
+    leased: int = 0
+    done: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """A job as listed."""
+
+    id: str
+    name: str
+    submitter: str
+    state: JobState
+    paused: bool
+    priority: int
+    frames: str
+    counts: FrameCounts
+    created: float
+    started: float | None
+    ended: float | None
+    eta_seconds: float | None
+    eta_low_seconds: float | None
+    eta_high_seconds: float | None
+    mean_frame_seconds: float | None
+    nodes: tuple[str, ...]
+    """Ids of the nodes that work on it now."""
+    waiting_because: str
+    """Why nothing is rendered although frames wait; '' otherwise. One sentence."""
+    problem: str
+    """The last failure, one sentence; '' when there was none."""
+    thumbnail_frame: int | None
+    """Newest frame that has a thumbnail."""
+    generation: int
+    manifest: str
+    scene_bytes: int
+    scene_files: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDetail:
+    """``GET /api/v1/jobs/{id}``."""
+
+    job: JobView
+    spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptView:
+    """One try at a frame on one node."""
+
+    node: str
+    node_name: str
+    epoch: int
+    started: float
+    ended: float | None
+    outcome: str
+    """``rendering``, ``done``, ``lost``, ``returned``, ``superseded`` or a `FailureKind` value."""
+    reason: str
+    log: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameView:
+    """A frame as listed. ``progress`` is 0 to 1."""
+
+    frame: int
+    state: FrameState
+    generation: int
+    node: str
+    """Id of the node that renders or rendered it; '' when none."""
+    progress: float
+    progress_text: str
+    stats: FrameStats | None
+    files: tuple[FrameFile, ...]
+    thumbnail: str
+    failures: int
+    problem: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameDetail:
+    """``GET /api/v1/jobs/{id}/frames/{frame}``."""
+
+    frame: FrameView
+    attempts: tuple[AttemptView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """A node as listed."""
+
+    id: str
+    name: str
+    state: NodeState
+    reason: str
+    """Why it takes no work, or what it prepares; '' otherwise."""
+    machine: Machine
+    software: str
+    last_seen: float
+    load: float
+    memory_free_bytes: int
+    disk_free_bytes: int
+    job: str
+    frame: int | None
+    progress: float
+    frames_done: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FarmView:
+    """``GET /api/v1/farm``: one glance at the whole."""
+
+    farm: str
+    farm_id: str
+    software: str
+    protocol: int
+    nodes_online: int
+    nodes_rendering: int
+    jobs_open: int
+    frames_waiting: int
+    frames_leased: int
+    disk_free_bytes: int
+    sequence: int
+    """Number of the newest event; the event stream may be followed from here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPage:
+    """``GET /api/v1/jobs``."""
+
+    jobs: tuple[JobView, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FramePage:
+    """``GET /api/v1/jobs/{id}/frames``."""
+
+    frames: tuple[FrameView, ...]
+    next: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePage:
+    """``GET /api/v1/nodes``."""
+
+    nodes: tuple[NodeView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One server-sent event: something changed. ``sequence`` is also the SSE id.
+
+    ``kind`` is ``job`` (the job's view changed), ``frame`` (a frame's view changed), ``node``,
+    ``log``, ``job_removed`` or ``reset`` (events were lost: fetch everything again). The view that
+    fits the kind is set, the others are None.
+    """
+
+    sequence: int
+    kind: str
+    time: float
+    job_id: str = ""
+    job: JobView | None = None
+    frame: FrameView | None = None
+    node: NodeView | None = None
+    node_id: str = ""
+    lines: tuple[str, ...] = ()
