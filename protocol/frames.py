@@ -18,7 +18,7 @@ FRAME_MAX = 1_048_574
 JOB_FRAMES_MAX = 200_000
 """A film of more than two hours at 24 frames a second; more in one job is a typing error."""
 
-_ITEM = re.compile(r"(-?\d+)(?:\s*-\s*(-?\d+)(?:\s*:\s*(\d+))?)?")
+_ITEM = re.compile(r"(-?[0-9]+)(?:\s*-\s*(-?[0-9]+)(?:\s*:\s*([0-9]+))?)?")
 
 
 class FrameRangeError(ValueError):
@@ -43,10 +43,14 @@ def parse_frames(text: str) -> tuple[int, ...]:
 
 def _parse_item(item: str) -> range:
     if not item:
-        raise FrameRangeError('The frame range is empty or has an empty item; write it like "1-250, 300".')
+        raise FrameRangeError(
+            'The frame range is empty or has an empty item; write it like "1-250, 300".'
+        )
     match = _ITEM.fullmatch(item)
     if match is None:
-        raise FrameRangeError(f'"{item}" is not a frame or a range; write "7", "1-250" or "1-250:2".')
+        raise FrameRangeError(
+            f'"{item}" is not a frame or a range; write "7", "1-250" or "1-250:2".'
+        )
     first_text, last_text, step_text = match.groups()
     # Digits are bounded before int(): a text of a million digits must not cost a quadratic parse.
     if any(part is not None and len(part) > 8 for part in match.groups()):

@@ -307,4 +307,6 @@ class SetDraining:
     draining: bool
 
 
-CoordinatorMessage = Welcome | Assign | Revoke | FrameAccepted | FrameRefused | ForgetJob | SetDraining
+CoordinatorMessage = (
+    Welcome | Assign | Revoke | FrameAccepted | FrameRefused | ForgetJob | SetDraining
+)
