@@ -18,6 +18,7 @@ FRAME_MAX = 1_048_574
 JOB_FRAMES_MAX = 200_000
 """A film of more than two hours at 24 frames a second; more in one job is a typing error."""
 
+_TOO_MANY = f"The frame range has more than {JOB_FRAMES_MAX} frames; split it into several jobs."
 _ITEM = re.compile(r"(-?[0-9]+)(?:\s*-\s*(-?[0-9]+)(?:\s*:\s*([0-9]+))?)?")
 
 
@@ -35,9 +36,7 @@ def parse_frames(text: str) -> tuple[int, ...]:
     for item in text.split(","):
         frames.update(_parse_item(item.strip()))
         if len(frames) > JOB_FRAMES_MAX:
-            raise FrameRangeError(
-                f"The frame range has more than {JOB_FRAMES_MAX} frames; split it into several jobs."
-            )
+            raise FrameRangeError(_TOO_MANY)
     return tuple(sorted(frames))
 
 
@@ -65,9 +64,7 @@ def _parse_item(item: str) -> range:
     if first < FRAME_MIN or last > FRAME_MAX:
         raise FrameRangeError(f"Frames lie between {FRAME_MIN} and {FRAME_MAX} in Blender.")
     if (last - first) // step + 1 > JOB_FRAMES_MAX:
-        raise FrameRangeError(
-            f"The frame range has more than {JOB_FRAMES_MAX} frames; split it into several jobs."
-        )
+        raise FrameRangeError(_TOO_MANY)
     return range(first, last + 1, step)
 
 

@@ -57,7 +57,7 @@ class Requirements:
     blender: tuple[int, int, int]
     """Version that the artist has. Major and minor must match, a patch difference is shown."""
     engine: str
-    """Blender's identifier in that version: CYCLES, BLENDER_EEVEE_NEXT, BLENDER_EEVEE, BLENDER_WORKBENCH."""
+    """Blender's identifier in that version: CYCLES, BLENDER_EEVEE_NEXT, BLENDER_WORKBENCH, ..."""
     device: Device = Device.CPU
     capabilities: tuple[Capability, ...] = ()
     memory_bytes: int = 0
@@ -92,7 +92,7 @@ class OutputRoot:
     """
 
     id: str
-    """``main`` for the render output, ``out1``, ``out2``, ... for File Output nodes. Lower-case ASCII."""
+    """``main`` for the render output, ``out1``, ``out2``, ... for File Output nodes."""
     label: str
     """For people: "Render output", or the name of the File Output node."""
     folder: str
@@ -100,7 +100,7 @@ class OutputRoot:
     name: str = ""
     """For ``main``: the last part of the output path, ``frame_####``. Else empty."""
     owner: str = ""
-    """For a File Output node: the name of the node group that has it, '' for the scene's own tree."""
+    """For a File Output node: name of the node group that has it, '' for the scene's own tree."""
     node: str = ""
     """For a File Output node: its name in that tree."""
 
@@ -113,9 +113,9 @@ class FrameImage:
     """Pixels, after percentage and crop to border."""
     height: int
     file_format: str
-    """Blender's identifier, as rendered on the farm: PNG, OPEN_EXR, OPEN_EXR_MULTILAYER, JPEG, ..."""
+    """Blender's identifier, as rendered on the farm: PNG, OPEN_EXR_MULTILAYER, JPEG, ..."""
     views: tuple[str, ...] = ()
-    """Suffixes of the stereo views that become files of their own, e.g. ("_L", "_R"); else empty."""
+    """Suffixes of the stereo views that become files of their own: ("_L", "_R"); else empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from .machine import Machine
 
 MESSAGE_MAX_BYTES = 1024 * 1024
 LOG_LINES_MAX = 200
-"""Log lines in one message; a longer burst is cut by the node, and says how many lines it left out."""
+"""Log lines in one message; of a longer burst the node says how many lines it left out."""
 LOG_LINE_MAX_CHARS = 2_000
 
 
