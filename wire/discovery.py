@@ -1,0 +1,249 @@
+"""Find the coordinator: given, on this machine, or announced on the network.
+
+Zeroconf is only a hint. It says at which address a farm that was joined can be found today; what
+lets a member in is the token it holds, and what it trusts is the certificate it pinned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, replace
+
+from yarl import URL
+from zeroconf import InterfaceChoice, IPVersion, ServiceStateChange, Zeroconf
+from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
+
+from ..protocol import views
+from .connection import FarmConnection
+from .credentials import Credentials, JoinToken, load_local, save_farm, saved_farms
+from .errors import FarmError, NoCoordinator, NotAllowed, ProtocolMismatch, Unreachable
+
+SERVICE_TYPE = "_rendermill._tcp.local."
+INTERFACE_VARIABLE = "RENDERMILL_INTERFACE"
+COORDINATOR_VARIABLE = "RENDERMILL_COORDINATOR"
+DEFAULT_PORT = 7878
+BROWSE_SECONDS = 3.0
+"""A responder answers within a second on a healthy network; Wi-Fi loses the first question."""
+PROBE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A coordinator that announces itself. None of it is proven."""
+
+    url: str
+    farm: str
+    farm_id: str
+    fingerprint: str
+    """'' when it serves plain http."""
+    tls: bool
+    protocol: int
+
+
+async def browse(seconds: float = BROWSE_SECONDS) -> AsyncGenerator[Found]:
+    """Give each coordinator as it is seen, for ``seconds``; leave the loop to stop earlier.
+
+    A machine where multicast is not possible (no network, no permission) sees none.
+    """
+    queue: asyncio.Queue[str] = asyncio.Queue()
+
+    def changed(
+        zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
+    ) -> None:
+        del zeroconf, service_type
+        if state_change is not ServiceStateChange.Removed:
+            queue.put_nowait(name)
+
+    interface = os.environ.get(INTERFACE_VARIABLE, "").strip()
+    try:
+        network = AsyncZeroconf(
+            interfaces=[interface] if interface else InterfaceChoice.Default,
+            ip_version=IPVersion.V4Only if interface else None,
+        )
+    except OSError:
+        return
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    browser = AsyncServiceBrowser(network.zeroconf, SERVICE_TYPE, handlers=[changed])
+    try:
+        while (left := deadline - loop.time()) > 0:
+            try:
+                name = await asyncio.wait_for(queue.get(), left)
+            except TimeoutError:
+                return
+            info = AsyncServiceInfo(SERVICE_TYPE, name)
+            left = max(0.1, deadline - loop.time())
+            if await info.async_request(network.zeroconf, left * 1000):
+                found = _read(info)
+                if found is not None:
+                    yield found
+    finally:
+        await browser.async_cancel()
+        await network.async_close()
+
+
+def _read(info: AsyncServiceInfo) -> Found | None:
+    """Return what the announcement says; None for one that is not ours or makes no sense."""
+    fields = {
+        key.decode("utf-8", "replace"): (value or b"").decode("utf-8", "replace")
+        for key, value in info.properties.items()
+    }
+    # IPv4 first: a link-local IPv6 address needs a scope that a URL cannot carry everywhere.
+    addresses = info.parsed_addresses(IPVersion.V4Only) or info.parsed_addresses(IPVersion.V6Only)
+    if not addresses or not info.port or not fields.get("id") or not fields.get("v", "").isdigit():
+        return None
+    tls = fields.get("tls") == "1"
+    url = URL.build(scheme="https" if tls else "http", host=addresses[0], port=info.port)
+    return Found(
+        url=str(url).rstrip("/"),
+        farm=fields.get("name", ""),
+        farm_id=fields["id"],
+        fingerprint=fields.get("fp", ""),
+        tls=tls,
+        protocol=int(fields["v"]),
+    )
+
+
+def normal_url(text: str) -> str:
+    """Return a coordinator's address as a URL: ``host``, ``host:port`` and URLs are understood.
+
+    Plain http is for this machine alone; any other host gets https. Raises `NoCoordinator`.
+    """
+    text = text.strip().rstrip("/")
+    try:
+        url = URL(text if "://" in text else f"//{text}")
+        host, port = url.host, url.explicit_port
+    except ValueError:
+        host, port, url = None, None, URL()
+    if not host or url.scheme not in ("", "http", "https") or url.path not in ("", "/"):
+        raise NoCoordinator(
+            f"{text!r} is not the address of a coordinator; write it like studio-pc:{DEFAULT_PORT} "
+            f"or https://192.168.1.5:{DEFAULT_PORT}."
+        )
+    loopback = host in ("localhost", "::1") or host.startswith("127.")
+    scheme = url.scheme or ("http" if loopback else "https")
+    return str(URL.build(scheme=scheme, host=host, port=port or DEFAULT_PORT)).rstrip("/")
+
+
+async def resolve(url: str | None = None, *, browse_seconds: float = BROWSE_SECONDS) -> Credentials:
+    """Return the way into the farm this machine should use, after its coordinator has answered.
+
+    In this order: ``url``; the address in the environment variable ``RENDERMILL_COORDINATOR``;
+    the coordinator of this user on this machine; a farm that was joined, at the address it had
+    last or at the one where zeroconf sees it now (which is then remembered). Raises
+    `NoCoordinator`, for a given address also `Unreachable`, `NotAllowed`, `ProtocolMismatch`.
+    """
+    given = url or os.environ.get(COORDINATOR_VARIABLE, "").strip()
+    if given:
+        return await _resolve_given(normal_url(given))
+    tried: list[str] = []
+    candidates: list[Credentials] = []
+    local = load_local()
+    if local is not None:
+        candidates.append(local)
+    joined = saved_farms()
+    candidates.extend(joined)
+    for credentials in candidates:
+        try:
+            await probe(credentials)
+        except (Unreachable, NotAllowed) as error:
+            tried.append(str(error))
+        else:
+            return credentials
+    moved = await _seen_elsewhere({farm.farm_id: farm for farm in joined}, browse_seconds)
+    if moved is not None:
+        save_farm(moved)
+        return moved
+    raise NoCoordinator(
+        "No coordinator found: start one on this machine with `rendermill coordinator`, or join "
+        "the one of your farm with `rendermill join ADDRESS TOKEN` (it prints the token when it "
+        "starts)." + "".join(f" Tried: {sentence}" for sentence in tried)
+    )
+
+
+async def _resolve_given(url: str) -> Credentials:
+    known = [farm for farm in (load_local(), *saved_farms()) if farm is not None]
+    # By address first; a farm that moved is then recognised by its certificate and id.
+    known.sort(key=lambda farm: farm.url != url)
+    refusal: FarmError | None = None
+    for farm in known:
+        candidate = replace(farm, url=url)
+        if url.startswith("https://") != bool(farm.fingerprint):
+            continue
+        try:
+            await probe(candidate)
+        except NotAllowed as error:
+            refusal = refusal or error
+        else:
+            return candidate
+    if not known or refusal is None:
+        # Nothing to let us in: tell "not there" from "not joined".
+        await probe(Credentials(url, "", "", "", ""), any_certificate=True)
+    raise NotAllowed(
+        f"This machine has not joined the farm at {url}; join it with "
+        f"`rendermill join {url} TOKEN` (its coordinator prints the token when it starts)."
+    ) from refusal
+
+
+async def probe(credentials: Credentials, *, any_certificate: bool = False) -> views.Health:
+    """Ask the coordinator for its health, once and briefly. Raises as `FarmConnection.health`."""
+    async with FarmConnection(
+        credentials, patience_seconds=0, any_certificate=any_certificate
+    ) as farm:
+        try:
+            return await asyncio.wait_for(farm.health(), PROBE_SECONDS)
+        except TimeoutError as error:
+            raise Unreachable(f"The coordinator at {credentials.url} does not answer.") from error
+
+
+async def _seen_elsewhere(
+    joined: dict[str, Credentials], browse_seconds: float
+) -> Credentials | None:
+    if not joined:
+        return None
+    async with contextlib.aclosing(browse(browse_seconds)) as announcements:
+        async for found in announcements:
+            farm = joined.get(found.farm_id)
+            # Never follow a farm that was joined over TLS to an address without.
+            if farm is None or found.tls != bool(farm.fingerprint):
+                continue
+            candidate = replace(farm, url=found.url)
+            try:
+                await probe(candidate)
+            except (Unreachable, NotAllowed, ProtocolMismatch):
+                continue
+            return candidate
+    return None
+
+
+async def join(url: str, token: JoinToken, *, name: str, kind: str = "artist") -> Credentials:
+    """Join the farm at ``url`` and remember it. ``kind``: ``artist`` or ``node``.
+
+    The certificate in ``token`` is pinned before the secret is sent. Raises as
+    `FarmConnection.post`; `NotAllowed` for a wrong or used-up token.
+    """
+    url = normal_url(url)
+    if url.startswith("https://") and not token.fingerprint:
+        raise NotAllowed(
+            f"The token is one for the coordinator's own machine, {url} is another; start the "
+            "coordinator with `--host` so that others can join, and use the token it prints then."
+        )
+    async with FarmConnection(Credentials(url, "", token.fingerprint, "", "")) as farm:
+        joined = await farm.post(
+            "/api/v1/join",
+            _Joined,
+            body={"secret": token.secret, "name": name, "kind": kind},
+        )
+    credentials = Credentials(url, joined.token, token.fingerprint, joined.farm, joined.farm_id)
+    save_farm(credentials)
+    return credentials
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    token: str
+    farm: str
+    farm_id: str
