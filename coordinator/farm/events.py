@@ -1,0 +1,194 @@
+"""What comes into the farm: a closed set. `Farm.apply` takes one of these and the time.
+
+Events that a person causes (cancel, retry, ...) may be impossible; then `Farm.apply` raises
+`FarmRefusal` and nothing has changed. Events that a machine causes are never refused: what is
+late, repeated or out of place is answered or ignored, as each event says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ...protocol.job import JobSpec
+from ...protocol.messages import Hello, NodeMessage
+
+
+class Refusal(str, Enum):
+    """Why a request cannot be carried out."""
+
+    UNKNOWN = "unknown"
+    """There is no such job, frame or node."""
+    CONFLICT = "conflict"
+    """It exists, and is not in a state in which this can be done."""
+
+
+class FarmRefusal(Exception):
+    """A request that cannot be carried out; ``str()`` is one sentence for the person."""
+
+    def __init__(self, kind: Refusal, sentence: str) -> None:
+        super().__init__(sentence)
+        self.kind = kind
+
+
+# --- machines --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeJoined:
+    """A node said `Hello`. Answered with `Welcome` (and `SetDraining` where it is drained)."""
+
+    hello: Hello
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDisconnected:
+    """The connection ended, whoever ended it. Its leases run on until they expire."""
+
+    node: str
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageReceived:
+    """Any message but `Hello` from a node that joined. Each counts as a sign of life.
+
+    A `FrameDone` comes here only when all its blobs, thumbnail included, are durable on this
+    coordinator and hash to their names; otherwise the shell answers it by itself with
+    ``FrameRefused(retry=True)``. `LogLines` and `JobScript` are the shell's to keep; they come
+    here as signs of life only.
+    """
+
+    node: str
+    incarnation: str
+    message: NodeMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssemblyFinished:
+    """The film (or the still made of slices) that `Assemble` asked for is durable."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssemblyFailed:
+    """It could not be made; ``reason`` is one sentence."""
+
+    job: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """Time has passed; due when `Farm.next_wakeup` says so. A tick too many does no harm."""
+
+
+# --- people ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSubmitted:
+    """A job whose whole scene is durable. ``job`` is a fresh id of 32 hex digits."""
+
+    job: str
+    spec: JobSpec
+    manifest: str
+    scene_bytes: int
+    scene_files: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCancelled:
+    """Stop everything; finished frames are kept."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPaused:
+    """Start no more frames; those that render may finish."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResumed:
+    """Go on."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRequested:
+    """Render frames again: those named, even when done, or (None) all failed and cancelled ones.
+
+    Of a job whose assembly failed, and nothing else, the assembly is tried again.
+    """
+
+    job: str
+    frames: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorityChanged:
+    """Running frames go on; unstarted ones give way to a job that is now more urgent."""
+
+    job: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoutsApproved:
+    """The scout frames look right: render the rest."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRemoved:
+    """Forget an ended job and its results."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDrained:
+    """Finish the frame in progress, then take nothing."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDisabled:
+    """Stop at once and take nothing; the frames go to other nodes."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeEnabled:
+    """Take work again; what jobs held against the node is forgiven."""
+
+    node: str
+
+
+FarmEvent = (
+    NodeJoined
+    | NodeDisconnected
+    | MessageReceived
+    | AssemblyFinished
+    | AssemblyFailed
+    | Tick
+    | JobSubmitted
+    | JobCancelled
+    | JobPaused
+    | JobResumed
+    | RetryRequested
+    | PriorityChanged
+    | ScoutsApproved
+    | JobRemoved
+    | NodeDrained
+    | NodeDisabled
+    | NodeEnabled
+)
