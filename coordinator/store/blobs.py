@@ -1,0 +1,429 @@
+"""Blobs: immutable files named by their SHA-256, under ``blobs/ab/<64 hex digits>``.
+
+Two ways in, for two promises:
+
+`BlobStore.receive` takes one blob of any size (a finished frame, a manifest) and is durable when it
+returns: temp file, hash and length checked, fsync, rename, fsync of the folder.
+
+`BlobStore.add` takes many small ones (the chunks of a scene). They are checked and renamed into
+``arriving/`` without waiting for the disk, since nothing is promised for a chunk before its job
+is accepted. `BlobStore.settle` is the barrier: everything that arrived is flushed, moved to its
+place, and the folders are flushed too. It runs before a job is accepted, and by itself each time
+`UNSETTLED_MAX_BYTES` have arrived. After a power cut a file in ``arriving/`` may be torn, one in
+its place never is; so at a start only ``arriving/`` is hashed again.
+
+Everything here blocks; call it from a thread. Every method may be called from several at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import hashlib
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+from . import DiskFull, StoreError, StoreFailed
+
+_log = logging.getLogger(__name__)
+
+UNSETTLED_MAX_BYTES = 256 * 1024 * 1024
+"""Arrived bytes after which a barrier runs by itself: bounds what a start has to hash again."""
+
+DISK_RESERVE_BYTES = 256 * 1024 * 1024
+"""Left free for the database and the system: a full disk must never be why a commit fails."""
+
+_FLUSH_THREADS = 16
+"""fsyncs in flight where there is no syncfs; a journalling file system commits them together."""
+
+_SYNCFS_REPORTS_ERRORS_SINCE = (5, 8)
+"""Linux before 5.8 returned 0 from syncfs even when data was lost."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class WrongHash(StoreError):
+    """Bytes that do not hash to the name they came with."""
+
+
+class BlobStore:
+    """The blobs of one data folder. ``on_failure`` is told once when the disk failed for good."""
+
+    def __init__(
+        self, folder: Path, on_failure: Callable[[str], None], reserve: int = DISK_RESERVE_BYTES
+    ) -> None:
+        self._folder = folder
+        self._arriving_folder = folder / "arriving"
+        self._temp_folder = folder / "temp"
+        self._on_failure = on_failure
+        self._reserve = reserve
+        self._failed = ""
+        # Guards the two sets of names below and the moment between "is it old?" and its removal.
+        self._lock = threading.Lock()
+        self._settle_lock = threading.Lock()
+        self._unsettled: dict[str, int] = {}
+        self._pool = ThreadPoolExecutor(_FLUSH_THREADS, thread_name_prefix="flush")
+        self._barrier_fd = -1
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Make the folders, drop temp files, and check again what arrived before a crash."""
+        for folder in (self._folder, self._arriving_folder, self._temp_folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        present = {entry.name for entry in os.scandir(self._folder)}
+        missing = [name for name in _fan_names() if name not in present]
+        for name in missing:
+            (self._folder / name).mkdir(exist_ok=True)
+        if missing:
+            _flush_folder(self._folder)
+            _flush_folder(self._folder.parent)
+        for entry in os.scandir(self._temp_folder):
+            Path(entry.path).unlink()
+        if _has_syncfs():
+            # Opened before any write: the kernel reports each lost write once per open file.
+            self._barrier_fd = os.open(self._folder, os.O_RDONLY)
+        for entry in list(os.scandir(self._arriving_folder)):
+            length = entry.stat().st_size
+            if _hash_file(Path(entry.path)) == entry.name:
+                self._unsettled[entry.name] = length
+            else:
+                _log.warning("arrived blob is torn, dropped: blob=%s bytes=%d", entry.name, length)
+                Path(entry.path).unlink()
+        if self._unsettled:
+            self.settle()
+
+    def close(self) -> None:
+        """Settle what arrived and let go of the folder."""
+        if not self._failed:
+            with contextlib.suppress(StoreFailed, OSError):
+                self.settle()
+        self._pool.shutdown()
+        if self._barrier_fd >= 0:
+            os.close(self._barrier_fd)
+            self._barrier_fd = -1
+
+    # --- questions ----------------------------------------------------------------------------
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Return those of ``names`` that are not here, in order; those that are count as used now.
+
+        Being asked for restarts the grace period of `collection`: whoever was told "it is here"
+        has that long to submit the job that refers to it.
+        """
+        absent: list[str] = []
+        with self._lock:
+            for name in names:
+                if name in self._unsettled:
+                    continue
+                try:
+                    os.utime(self._place(name))
+                except FileNotFoundError:
+                    absent.append(name)
+        return absent
+
+    def length(self, name: str) -> int | None:
+        """Bytes of a blob, None when it is not here."""
+        with self._lock:
+            arrived = self._unsettled.get(name)
+        if arrived is not None:
+            return arrived
+        try:
+            return os.stat(self._place(name)).st_size
+        except FileNotFoundError:
+            return None
+
+    def open_blob(self, name: str) -> BinaryIO:
+        """Open a blob for reading. Raises `FileNotFoundError`."""
+        try:
+            return self._place(name).open("rb")
+        except FileNotFoundError:
+            pass
+        try:
+            return (self._arriving_folder / name).open("rb")
+        except FileNotFoundError:
+            # A barrier may have moved it between the two looks.
+            return self._place(name).open("rb")
+
+    def read(self, name: str) -> bytes:
+        """Return all bytes of a blob. Raises `FileNotFoundError`. For blobs of bounded size."""
+        with self.open_blob(name) as file:
+            return file.read()
+
+    def free_bytes(self) -> int:
+        """Free bytes of the disk."""
+        return shutil.disk_usage(self._folder).free
+
+    def require_room(self, length: int) -> None:
+        """Raise `DiskFull` unless ``length`` more bytes fit and the reserve stays free."""
+        free = self.free_bytes()
+        if free - length < self._reserve:
+            raise DiskFull(
+                f"The coordinator's disk has {max(0, free - self._reserve) // 2**20} MiB left and "
+                f"{-(-length // 2**20)} MiB are to be stored; delete old jobs or free space on it."
+            )
+
+    # --- ways in ------------------------------------------------------------------------------
+
+    def add(self, name: str, data: bytes) -> bool:
+        """Take a small blob without waiting for the disk; True if it was not here before.
+
+        Raises `WrongHash`, `DiskFull`, `StoreFailed`. Durable after the next `settle`.
+        """
+        self._require_working()
+        if hashlib.sha256(data).hexdigest() != name:
+            raise WrongHash(
+                f"The bytes sent as blob {name} do not hash to that name; send it again."
+            )
+        if not self.missing((name,)):
+            return False
+        self.require_room(len(data))
+        with self._writing(), self._temp() as (file, path):
+            file.write(data)
+            file.close()
+            with self._lock:
+                # Renamed and listed under one lock: a barrier sees both or neither.
+                path.rename(self._arriving_folder / name)
+                self._unsettled[name] = len(data)
+        return True
+
+    def needs_settling(self) -> bool:
+        """Whether so much has arrived that a barrier should run."""
+        with self._lock:
+            return sum(self._unsettled.values()) >= UNSETTLED_MAX_BYTES
+
+    def receive(self, name: str, length: int) -> Incoming:
+        """Begin to take one blob of ``length`` bytes, durable once `Incoming.finish` returned.
+
+        Raises `DiskFull`, `StoreFailed`.
+        """
+        self._require_working()
+        self.require_room(length)
+        with self._writing():
+            handle, path = tempfile.mkstemp(dir=self._temp_folder)
+        return Incoming(self, name, length, os.fdopen(handle, "wb", buffering=0), Path(path))
+
+    def settle(self) -> None:
+        """Make every blob that has arrived durable. Raises `StoreFailed`, which is final."""
+        with self._settle_lock:
+            self._require_working()
+            with self._lock:
+                arrived = list(self._unsettled)
+            if not arrived:
+                return
+            with self._flushing():
+                if len(arrived) >= _FLUSH_THREADS and self._barrier_fd >= 0:
+                    self._barrier()
+                else:
+                    list(self._pool.map(self._flush_arrived, arrived))
+                self._move(arrived)
+
+    def _move(self, arrived: list[str]) -> None:
+        folders: set[Path] = set()
+        for name in arrived:
+            place = self._place(name)
+            with self._lock:
+                (self._arriving_folder / name).replace(place)
+                os.utime(place)
+                del self._unsettled[name]
+            folders.add(place.parent)
+        if len(folders) >= _FLUSH_THREADS and self._barrier_fd >= 0:
+            self._barrier()
+        else:
+            list(self._pool.map(_flush_folder, folders))
+
+    def _flush_arrived(self, name: str) -> None:
+        with (self._arriving_folder / name).open("rb+") as file:
+            _flush(file.fileno())
+
+    def _barrier(self) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syncfs(self._barrier_fd) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+
+    def make_durable(self, names: Iterable[str]) -> None:
+        """Return once these blobs, all of which are here, are durable. Raises `StoreFailed`."""
+        self._require_working()
+        with self._lock:
+            waiting = any(name in self._unsettled for name in names)
+        if waiting:
+            self.settle()
+
+    # --- collection ---------------------------------------------------------------------------
+
+    def unused_since(self, moment: float) -> Iterator[str]:
+        """Names of the settled blobs nobody has asked for since ``moment`` (seconds since 1970)."""
+        for fan in _fan_names():
+            for entry in os.scandir(self._folder / fan):
+                if entry.stat().st_mtime < moment:
+                    yield entry.name
+
+    def remove_if_unused(self, name: str, moment: float) -> int:
+        """Remove a blob unless it was asked for since ``moment``; return the bytes set free."""
+        place = self._place(name)
+        with self._lock:
+            try:
+                status = place.stat()
+            except FileNotFoundError:
+                return 0
+            if status.st_mtime >= moment:
+                return 0
+            place.unlink()
+        return status.st_size
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _place(self, name: str) -> Path:
+        return self._folder / name[:2] / name
+
+    def _require_working(self) -> None:
+        if self._failed:
+            raise StoreFailed(self._failed)
+
+    @contextlib.contextmanager
+    def _temp(self) -> Iterator[tuple[BinaryIO, Path]]:
+        handle, name = tempfile.mkstemp(dir=self._temp_folder)
+        path = Path(name)
+        try:
+            with os.fdopen(handle, "wb", buffering=0) as file:
+                yield file, path
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A full disk before anything was promised is an answer; any other error is final."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _FULL:
+                raise DiskFull(
+                    "The coordinator's disk is full; delete old jobs or free space on it."
+                ) from error
+            raise self._fail(error) from error
+
+    @contextlib.contextmanager
+    def _flushing(self) -> Iterator[None]:
+        """After a failed flush the page cache lies: a second try may report success for nothing."""
+        try:
+            yield
+        except OSError as error:
+            raise self._fail(error) from error
+
+    def _fail(self, error: OSError) -> StoreFailed:
+        sentence = (
+            f"The coordinator could not write to {self._folder} ({error.strerror or error}); "
+            "it accepts nothing more until the disk is checked and it is started again."
+        )
+        first = not self._failed
+        self._failed = self._failed or sentence
+        if first:
+            _log.critical("blob store failed: folder=%s error=%s", self._folder, error)
+            self._on_failure(sentence)
+        return StoreFailed(self._failed)
+
+
+class Incoming:
+    """One blob on its way in: `write` its bytes, then `finish`; or `abort`."""
+
+    def __init__(
+        self, store: BlobStore, name: str, length: int, file: BinaryIO, path: Path
+    ) -> None:
+        self._store = store
+        self._name = name
+        self._length = length
+        self._file = file
+        self._path = path
+        self._hash = hashlib.sha256()
+        self._written = 0
+
+    def write(self, data: bytes) -> None:
+        """Add bytes. Raises `WrongHash` for more than were announced, `DiskFull`."""
+        self._written += len(data)
+        if self._written > self._length:
+            raise WrongHash(
+                f"More than the announced {self._length} bytes came for blob {self._name}."
+            )
+        self._hash.update(data)
+        with self._store._writing():
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) :]
+
+    def finish(self) -> None:
+        """Check hash and length, then make the blob durable under its name.
+
+        Raises `WrongHash`, `StoreFailed`. Nothing stays behind when it raises.
+        """
+        try:
+            if self._hash.hexdigest() != self._name or self._written != self._length:
+                raise WrongHash(
+                    f"The {self._written} bytes sent as blob {self._name} do not hash to that "
+                    "name; send it again."
+                )
+            place = self._store._place(self._name)
+            with self._store._writing():
+                _flush(self._file.fileno())
+            with self._store._flushing():
+                self._file.close()
+                with self._store._lock:
+                    self._path.replace(place)
+                _flush_folder(place.parent)
+        except BaseException:
+            self.abort()
+            raise
+
+    def abort(self) -> None:
+        """Forget the blob. May be called at any time, also twice."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _fan_names() -> list[str]:
+    return [f"{number:02x}" for number in range(256)]
+
+
+def _has_syncfs() -> bool:
+    if sys.platform != "linux":
+        return False
+    release = os.uname().release.split("-")[0].split(".")
+    return (
+        tuple(int(part) for part in release[:2] if part.isdigit()) >= _SYNCFS_REPORTS_ERRORS_SINCE
+    )
+
+
+def _flush(descriptor: int) -> None:
+    """Bring a file to the medium, through the drive's own cache where the system can say so."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the names in a folder durable. Windows has no such call and journals them itself."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _flush(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,168 @@
+"""The farm's records to rows and back, and the decisions of the farm as statements.
+
+A record's table has a column for each of its fields. Plain values are stored as they are, states
+as their text, and everything with parts as JSON.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from enum import Enum
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import Connection, Table, delete, select
+from sqlalchemy.dialects.sqlite import insert
+
+from ..farm.decisions import (
+    Decision,
+    DeleteJob,
+    SaveAttempt,
+    SaveEpochCeiling,
+    SaveFrames,
+    SaveJob,
+    SaveNode,
+)
+from ..farm.records import AttemptRecord, FrameRecord, JobRecord, NodeRecord
+from . import schema
+
+Record = JobRecord | FrameRecord | AttemptRecord | NodeRecord
+R = TypeVar("R", JobRecord, FrameRecord, AttemptRecord, NodeRecord)
+
+TABLES: dict[type[Any], Table] = {
+    JobRecord: schema.jobs,
+    FrameRecord: schema.frames,
+    AttemptRecord: schema.attempts,
+    NodeRecord: schema.nodes,
+}
+
+_EPOCH_CEILING = "epoch_ceiling"
+_PLAIN = (str, int, float, bool)
+
+
+@cache
+def _composite(cls: type[Any]) -> dict[str, Any]:
+    """Names and types of the fields that are stored as JSON."""
+    hints = typing.get_type_hints(cls)
+    return {
+        field.name: hints[field.name]
+        for field in fields(cls)
+        if not any(
+            part in _PLAIN or (isinstance(part, type) and issubclass(part, Enum))
+            for part in (hints[field.name], *typing.get_args(hints[field.name]))
+            # A tuple of text has text among its arguments, and is JSON all the same.
+            if typing.get_origin(hints[field.name]) is not tuple
+        )
+    }
+
+
+def to_row(record: Record) -> dict[str, Any]:
+    """Return the values of a record's columns."""
+    composite = _composite(type(record))
+    row: dict[str, Any] = {}
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, Enum):
+            value = value.value
+        elif field.name in composite and value is not None:
+            value = msgspec.json.encode(value).decode()
+        row[field.name] = value
+    return row
+
+
+def from_row(row: Any, cls: type[R]) -> R:
+    """Return the record in a row. Raises `msgspec.ValidationError` for one that does not fit."""
+    plain = dict(row._mapping)
+    for name in _composite(cls):
+        if plain[name] is not None:
+            plain[name] = msgspec.json.decode(plain[name])
+    return msgspec.convert(plain, cls)
+
+
+def write_decisions(connection: Connection, decisions: Iterable[Decision]) -> None:
+    """Write everything in ``decisions`` that is to be stored; later ones replace earlier ones."""
+    latest: dict[tuple[Any, ...], Record] = {}
+    for decision in decisions:
+        match decision:
+            case SaveJob(record=record):
+                latest[JobRecord, record.id] = record
+            case SaveFrames(records=records):
+                for frame in records:
+                    latest[FrameRecord, frame.job, frame.frame] = frame
+            case SaveAttempt(record=record):
+                latest[AttemptRecord, record.job, record.frame, record.epoch] = record
+            case SaveNode(record=record):
+                latest[NodeRecord, record.id] = record
+            case SaveEpochCeiling(ceiling=ceiling):
+                write_setting(connection, _EPOCH_CEILING, str(ceiling))
+            case DeleteJob(job=job):
+                latest = {key: value for key, value in latest.items() if job not in key}
+                connection.execute(delete(schema.jobs).where(schema.jobs.c.id == job))
+            case _:
+                pass  # Messages and views: the conductor's part, once this is durable.
+    # Jobs first: frames and attempts refer to them.
+    for cls in TABLES:
+        rows = [to_row(record) for key, record in latest.items() if key[0] is cls]
+        if rows:
+            connection.execute(_upsert(cls), rows)
+
+
+@cache
+def _upsert(cls: type[Any]) -> Any:
+    table = TABLES[cls]
+    statement = insert(table)
+    keys = [column.name for column in table.primary_key]
+    return statement.on_conflict_do_update(
+        index_elements=keys,
+        set_={c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys},
+    )
+
+
+def read_jobs(connection: Connection) -> list[JobRecord]:
+    """Return all jobs in the order of their submission."""
+    rows = connection.execute(select(schema.jobs).order_by(schema.jobs.c.number))
+    return [from_row(row, JobRecord) for row in rows]
+
+
+def read_frames(connection: Connection) -> Iterator[FrameRecord]:
+    """Yield the frames of all jobs."""
+    for row in connection.execute(select(schema.frames)):
+        yield from_row(row, FrameRecord)
+
+
+def read_nodes(connection: Connection) -> list[NodeRecord]:
+    """Return all nodes the farm has met."""
+    return [from_row(row, NodeRecord) for row in connection.execute(select(schema.nodes))]
+
+
+def read_attempts(connection: Connection, job: str, frame: int) -> Sequence[AttemptRecord]:
+    """Return the tries at a frame that are over, the first one first."""
+    table = schema.attempts
+    rows = connection.execute(
+        select(table).where(table.c.job == job, table.c.frame == frame).order_by(table.c.epoch)
+    )
+    return [from_row(row, AttemptRecord) for row in rows]
+
+
+def read_epoch_ceiling(connection: Connection) -> int:
+    """Return the number above which epochs continue; 0 on a fresh farm."""
+    return int(read_setting(connection, _EPOCH_CEILING) or 0)
+
+
+def read_setting(connection: Connection, name: str) -> str | None:
+    """Return a setting of the farm, None when it was never written."""
+    table = schema.settings
+    return connection.execute(select(table.c.value).where(table.c.name == name)).scalar()
+
+
+def write_setting(connection: Connection, name: str, value: str) -> None:
+    """Write a setting of the farm."""
+    statement = insert(schema.settings).values(name=name, value=value)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["name"], set_={"value": statement.excluded.value}
+        )
+    )
