@@ -63,6 +63,7 @@ OUTSIDE: dict[str, frozenset[str]] = {
     "addon.scene.compat": BLENDER_MODULES,
     "addon.scene.paths": BLENDER_MODULES,
     "addon.scene": BLENDER_MODULES | {"numpy"},
+    "addon.ui": BLENDER_MODULES | {"numpy"},
     "node.blender.scripts": BLENDER_MODULES | {"_cycles", "addon_utils", "numpy"},
     "": frozenset(),
 }

@@ -1,0 +1,262 @@
+"""Every check of Rendermill, on a machine with nothing but Python 3.11 and git.
+
+``python3 scripts/test.py`` makes the environments it needs, then runs the linter, the type
+checker, the lock files' rules and all tests: without Blender in the process, then inside Blender
+4.2, 4.5 and 5.0. It ends with one line of totals; the exit code is 0 only if nothing failed.
+
+``--fast`` leaves out the tests inside Blender; ``--stage NAME`` (again for more) runs only those;
+``-k EXPRESSION`` goes to pytest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+import environment
+from environment import BPY_42, BPY_50, DEV, ROOT, Environment, SetupError, say
+
+STAGE_SECONDS_MAX = 30 * 60
+"""A stage that takes longer hangs; it is ended with every process it started."""
+
+NO_TESTS_SELECTED = 5
+"""pytest's exit code when ``-k`` fits no test of a stage."""
+
+_REGISTRY = re.compile(
+    r"(?i)\b(" + "pypi" + r"\.(org|python\.org)|files\.pythonhosted|" + r"test\.pypi)\b"
+)
+
+
+@dataclass
+class Totals:
+    """What the checks have come to so far."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    broken: list[str] = field(default_factory=list)
+    """Stages that failed, with the reason."""
+
+    def line(self) -> str:
+        """The closing line."""
+        text = f"{self.passed} passed, {self.failed} failed"
+        return f"{text}, {self.skipped} skipped" if self.skipped else text
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One check with a name; ``run`` adds to the totals."""
+
+    name: str
+    purpose: str
+    environment: Environment | None
+    run: Callable[[Totals, argparse.Namespace], None]
+    inside_blender: bool = False
+
+
+def main() -> int:
+    """Run the command line and return its exit code."""
+    environment.require_python_3_11()
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").split("\n", maxsplit=1)[0],
+        epilog="Stages: " + "; ".join(f"{stage.name} ({stage.purpose})" for stage in STAGES),
+    )
+    names = [stage.name for stage in STAGES]
+    parser.add_argument("--stage", action="append", choices=names, metavar="NAME")
+    parser.add_argument("--fast", action="store_true", help="leave out tests inside Blender")
+    parser.add_argument("-k", dest="expression", default="", help="only tests that fit (pytest)")
+    options = parser.parse_args()
+
+    begin = time.monotonic()
+    totals = Totals()
+    chosen = [
+        stage
+        for stage in STAGES
+        if (not options.stage or stage.name in options.stage)
+        and not (options.fast and stage.inside_blender)
+    ]
+    try:
+        _prepare(chosen)
+    except SetupError as error:
+        print(f"Cannot set up the tests. {error}", file=sys.stderr)
+        return 1
+    for stage in chosen:
+        _run_stage(stage, totals, options)
+    say(f"\nAll stages took {_minutes(time.monotonic() - begin)}.")
+    for reason in totals.broken:
+        say(f"FAILED {reason}")
+    say(totals.line())
+    return 1 if totals.failed else 0
+
+
+def _prepare(stages: Sequence[Stage]) -> None:
+    """Make the environments the stages run in, and what Blender and the tests need around them."""
+    if any(stage.name == "tests" or stage.inside_blender for stage in stages):
+        environment.ensure_system(
+            {**environment.LIBRARIES, **environment.OPENGL},
+            {**environment.PROGRAMS, **environment.TEST_PROGRAMS},
+        )
+    wanted = [stage.environment for stage in stages if stage.environment is not None]
+    for one in dict.fromkeys([DEV, *wanted]):
+        environment.ensure(one)
+    # Tests say `rendermill`, which the type checker must find in this folder.
+    link = environment.ENVIRONMENTS / "types" / "rendermill"
+    link.parent.mkdir(exist_ok=True)
+    if not link.exists():
+        link.unlink(missing_ok=True)
+        link.symlink_to(ROOT, target_is_directory=True)
+
+
+def _run_stage(stage: Stage, totals: Totals, options: argparse.Namespace) -> None:
+    say(f"\n=== {stage.name}: {stage.purpose}")
+    begin = time.monotonic()
+    failed_before = totals.failed
+    stage.run(totals, options)
+    verdict = "ok" if totals.failed == failed_before else "FAILED"
+    say(f"=== {stage.name}: {verdict} ({_minutes(time.monotonic() - begin)})")
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+# --- the stages ----------------------------------------------------------------------------------
+
+
+def _tool(*command: str) -> Callable[[Totals, argparse.Namespace], None]:
+    """A stage that is one program of the development environment, right when it exits with 0."""
+
+    def run(totals: Totals, _options: argparse.Namespace) -> None:
+        code = _call([str(DEV.interpreter.with_name(command[0])), *command[1:]])
+        _count_check(totals, " ".join(command), "" if code == 0 else f"exit code {code}")
+
+    return run
+
+
+def _count_check(totals: Totals, name: str, problem: str) -> None:
+    if problem:
+        totals.failed += 1
+        totals.broken.append(f"{name}: {problem}")
+    else:
+        totals.passed += 1
+
+
+def _locks(totals: Totals, _options: argparse.Namespace) -> None:
+    """Lock files pin everything with hashes; no file of the repository names a package index."""
+    import lock
+
+    for one in lock.LOCKS:
+        path = lock.REQUIREMENTS / f"{one.name}.txt"
+        problems = lock.problems_in(path.read_text(encoding="utf-8"), path.name)
+        for problem in problems:
+            say(problem)
+        _count_check(totals, path.name, problems[0] if problems else "")
+    named = list(_lines_that_name_a_registry())
+    for place in named:
+        say(f"{place} names a package index; leave the choice of one to the machine.")
+    _count_check(totals, "no package index named", named[0] if named else "")
+
+
+def _lines_that_name_a_registry() -> list[str]:
+    listing = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    places: list[str] = []
+    for name in filter(None, listing.stdout.split("\0")):
+        path = ROOT / name
+        if not path.is_file():
+            continue
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        places += [
+            f"{name}:{number}" for number, line in enumerate(lines, 1) if _REGISTRY.search(line)
+        ]
+    return places
+
+
+def _pytest(where: Environment, *more: str) -> Callable[[Totals, argparse.Namespace], None]:
+    """A stage that is a pytest process in one environment."""
+
+    def run(totals: Totals, options: argparse.Namespace) -> None:
+        with tempfile.TemporaryDirectory(prefix="rendermill-") as folder:
+            report = Path(folder) / "report.xml"
+            command = [str(where.interpreter), "-X", "faulthandler", "-m", "pytest", *more]
+            command += ["--durations=10", "--durations-min=2", f"--junitxml={report}"]
+            if options.expression:
+                command += ["-k", options.expression]
+            code = _call(command)
+            if not report.is_file():
+                # Blender took the process with it, or pytest could not start: never a pass.
+                _count_check(totals, f"pytest in {where.name}", f"ended with exit code {code}")
+                return
+            _count_tests(totals, report)
+            if code == NO_TESTS_SELECTED and options.expression:
+                return
+            if code not in (0, 1):
+                _count_check(totals, f"pytest in {where.name}", f"ended with exit code {code}")
+
+    return run
+
+
+def _count_tests(totals: Totals, report: Path) -> None:
+    # Written by our own pytest a moment ago.
+    for suite in ElementTree.parse(report).iter("testsuite"):
+        count = {
+            key: int(suite.get(key, "0")) for key in ("tests", "failures", "errors", "skipped")
+        }
+        failed = count["failures"] + count["errors"]
+        totals.failed += failed
+        totals.skipped += count["skipped"]
+        totals.passed += count["tests"] - failed - count["skipped"]
+        for case in suite.iter("testcase"):
+            if case.find("failure") is not None or case.find("error") is not None:
+                totals.broken.append(f"{case.get('classname')}::{case.get('name')}")
+
+
+def _call(command: Sequence[str]) -> int:
+    """Run a program in the repository with its output shown; end all it started when too long."""
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    try:
+        return process.wait(STAGE_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        say(f"Took longer than {_minutes(STAGE_SECONDS_MAX)}: ended.")
+        return -1
+    finally:
+        if process.poll() is None:
+            _end_group(process)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+STAGES = (
+    Stage("lint", "ruff check", DEV, _tool("ruff", "check", ".")),
+    Stage("format", "ruff format", DEV, _tool("ruff", "format", "--check", ".")),
+    Stage("types", "basedpyright", DEV, _tool("basedpyright")),
+    Stage("locks", "lock files, and no package index named", None, _locks),
+    Stage("tests", "everything that starts Blender in processes of its own", DEV, _pytest(DEV)),
+    Stage("bpy-4.2", "inside Blender 4.2", BPY_42, _pytest(BPY_42, "-m", "bpy"), True),
+    Stage("bpy-4.5", "inside Blender 4.5", DEV, _pytest(DEV, "-m", "bpy"), True),
+    Stage("bpy-5.0", "inside Blender 5.0", BPY_50, _pytest(BPY_50, "-m", "bpy"), True),
+)
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main())
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
