@@ -1,0 +1,202 @@
+// The page as a whole: signing in, the bar at the top, and which view the address names.
+
+import { session } from "./api.js";
+import { h, setAttribute, setText, show } from "./dom.js";
+import { Farm } from "./farm.js";
+import { JobPage } from "./job.js";
+import { Nodes } from "./nodes.js";
+import { Overview } from "./overview.js";
+import { SignIn, signInFromAddress } from "./sign-in.js";
+
+const THEMES = ["auto", "light", "dark"];
+const CONNECTIONS = { connecting: "Connecting …", live: "Live", lost: "Reconnecting …" };
+
+class App {
+  constructor() {
+    this.farm = new Farm();
+    this.view = null;
+    this.viewKey = "";
+    this.isIn = false;
+    this.main = document.getElementById("main");
+    this.build();
+    this.farm.addEventListener("change", (event) => {
+      this.drawTop();
+      this.view?.update(event.detail);
+      this.drawTitle();
+    });
+    this.farm.addEventListener("connection", () => this.drawConnection());
+    window.addEventListener("hashchange", () => this.route());
+    window.addEventListener("online", () => this.farm.reconnect());
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) this.farm.reconnect();
+    });
+    session.addEventListener("signed-out", () => this.signOut("Your session has ended. Sign in again."));
+  }
+
+  build() {
+    this.name = h("span", { class: "farm-name" });
+    this.links = {
+      jobs: h("a", { href: "#/" }, "Jobs"),
+      nodes: h("a", { href: "#/nodes" }, "Nodes"),
+    };
+    this.connection = h("span", { class: "connection", role: "status" });
+    this.theme = h("button", { type: "button", class: "quiet" });
+    this.theme.addEventListener("click", () => {
+      const next = THEMES[(THEMES.indexOf(storedTheme()) + 1) % THEMES.length];
+      localStorage.setItem("theme", next);
+      this.drawTheme();
+    });
+    this.nav = h("nav", { "aria-label": "Pages" }, this.links.jobs, this.links.nodes);
+    document.getElementById("top").append(
+      h(
+        "a",
+        { class: "brand", href: "#/" },
+        h("img", { src: "/static/icon.svg", alt: "", width: 26, height: 26 }),
+        h("span", {}, "Rendermill"),
+        this.name,
+      ),
+      this.nav,
+      h("span", { class: "spacer" }),
+      this.connection,
+      this.theme,
+    );
+    document.querySelector(".skip").addEventListener("click", (event) => {
+      // The address belongs to the views, so the jump is made here.
+      event.preventDefault();
+      this.main.focus();
+    });
+    this.drawTheme();
+  }
+
+  async start() {
+    const problem = await signInFromAddress();
+    if (problem) {
+      this.signOut(problem);
+      return;
+    }
+    await this.enter();
+  }
+
+  async enter() {
+    try {
+      await this.farm.start();
+    } catch (error) {
+      if (error.status === 401) this.signOut("");
+      else this.fail(error.message);
+      return;
+    }
+    this.isIn = true;
+    show(this.nav, true);
+    this.route();
+  }
+
+  signOut(problem) {
+    if (this.view instanceof SignIn) return;
+    this.farm.stop();
+    this.farm.setConnection("connecting");
+    this.isIn = false;
+    show(this.nav, false);
+    setText(this.connection, "");
+    this.show(
+      "sign-in",
+      new SignIn(() => {
+        this.view = null;
+        this.enter();
+      }, problem),
+    );
+    this.view.focus();
+  }
+
+  fail(message) {
+    show(this.nav, false);
+    const again = h("button", { type: "button", class: "primary" }, "Try again");
+    again.addEventListener("click", () => this.enter());
+    this.main.replaceChildren(
+      h("div", { class: "card empty", role: "alert" }, h("h1", {}, "No connection"), h("p", {}, message), again),
+    );
+    setAttribute(this.main, "aria-busy", null);
+  }
+
+  route() {
+    if (!this.isIn) return;
+    const parts = window.location.hash.replace(/^#\/?/, "").split("/").map(decodePart);
+    const [page, id, sub, number] = parts;
+    if (page === "jobs" && id) {
+      const isNew = this.viewKey !== `job ${id}`;
+      if (isNew) this.show(`job ${id}`, new JobPage(this.farm, id, (hash) => this.go(hash)));
+      this.view.open(sub === "frames" && /^-?\d+$/.test(number) ? Number(number) : null);
+      if (isNew) this.main.focus({ preventScroll: true });
+    } else {
+      this.farm.watch(null);
+      const key = page === "nodes" ? "nodes" : "jobs";
+      if (this.viewKey !== key) {
+        const hadView = this.viewKey !== "";
+        this.show(key, key === "nodes" ? new Nodes(this.farm) : new Overview(this.farm));
+        if (hadView) this.main.focus({ preventScroll: true });
+      }
+    }
+    setAttribute(this.links.jobs, "aria-current", page === "nodes" ? null : "page");
+    setAttribute(this.links.nodes, "aria-current", page === "nodes" ? "page" : null);
+    this.drawTitle();
+  }
+
+  // Arrow keys walk over frames: each step in the history would bury the page before.
+  go(hash) {
+    history.replaceState(null, "", hash);
+    this.route();
+  }
+
+  show(key, view) {
+    this.view?.dispose();
+    this.view = view;
+    this.viewKey = key;
+    this.main.replaceChildren(view.element);
+    setAttribute(this.main, "aria-busy", null);
+    window.scrollTo(0, 0);
+    this.drawTop();
+    this.drawConnection();
+    this.drawTitle();
+  }
+
+  drawTop() {
+    setText(this.name, this.farm.summary?.farm ?? "");
+  }
+
+  drawConnection() {
+    if (!this.isIn) return;
+    setAttribute(this.connection, "data-state", this.farm.connection);
+    setText(this.connection, CONNECTIONS[this.farm.connection]);
+  }
+
+  drawTitle() {
+    const farm = this.farm.summary?.farm;
+    const title = [this.view?.title, farm ?? "Rendermill"].filter(Boolean).join(" · ");
+    if (document.title !== title) document.title = title;
+  }
+
+  drawTheme() {
+    const theme = storedTheme();
+    setAttribute(document.documentElement, "data-theme", theme === "auto" ? null : theme);
+    setText(this.theme, { auto: "◐", light: "☀", dark: "☾" }[theme]);
+    const label = `Colours: ${theme === "auto" ? "as the system" : theme}`;
+    setAttribute(this.theme, "aria-label", label);
+    setAttribute(this.theme, "title", label);
+    document.dispatchEvent(new Event("themechange"));
+  }
+}
+
+function storedTheme() {
+  const theme = localStorage.getItem("theme");
+  return THEMES.includes(theme) ? theme : "auto";
+}
+
+function decodePart(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    // A mistyped address names nothing, which is what its page then says.
+    return part;
+  }
+}
+
+new App().start();

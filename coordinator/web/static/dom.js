@@ -1,0 +1,83 @@
+// Building and patching elements. Text only ever enters the page as text nodes, so a name full of
+// HTML is shown as it is written.
+
+/**
+ * Make an element. Keys of `props` that start with "on" are listeners, "class" and everything else
+ * are attributes; true sets an empty attribute, false and null leave it out.
+ */
+export function h(tag, props = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (value === true) element.setAttribute(key, "");
+    else if (value !== false && value !== null && value !== undefined) {
+      element.setAttribute(key, String(value));
+    }
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+/** Set the text of an element, touching the document only when it differs. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Set or remove an attribute, touching the document only when it differs. */
+export function setAttribute(element, name, value) {
+  if (value === null || value === undefined || value === false) {
+    if (element.hasAttribute(name)) element.removeAttribute(name);
+  } else {
+    const text = value === true ? "" : String(value);
+    if (element.getAttribute(name) !== text) element.setAttribute(name, text);
+  }
+}
+
+/** Show or hide an element. */
+export function show(element, visible) {
+  if (element.hidden === visible) element.hidden = !visible;
+}
+
+/**
+ * Children of one element, one for each item, kept by key and in order.
+ * `make(item)` returns `{ element, update(item) }`.
+ */
+export class KeyedList {
+  constructor(parent, make) {
+    this.parent = parent;
+    this.make = make;
+    this.rows = new Map();
+  }
+
+  /** Bring the children in line with `items`; `key(item)` names each one. */
+  set(items, key) {
+    const wanted = new Set(items.map(key));
+    for (const [name, row] of this.rows) {
+      if (!wanted.has(name)) {
+        row.element.remove();
+        this.rows.delete(name);
+      }
+    }
+    let next = this.parent.firstElementChild;
+    for (const item of items) {
+      const name = key(item);
+      let row = this.rows.get(name);
+      if (row === undefined) {
+        row = this.make(item);
+        this.rows.set(name, row);
+      }
+      row.update(item);
+      // Moving an element drops its focus, so only those out of place are moved.
+      if (row.element === next) next = next.nextElementSibling;
+      else this.parent.insertBefore(row.element, next);
+    }
+  }
+
+  /** Update the child of one key where it stands; false when there is none. */
+  patch(name, item) {
+    const row = this.rows.get(name);
+    if (row === undefined) return false;
+    row.update(item);
+    return true;
+  }
+}

@@ -1,0 +1,70 @@
+// Numbers as people read them.
+
+/** A duration in seconds: "0.4 s", "12 s", "3 min 20 s", "2 h 05 min", "3 d 4 h". */
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 10) return `${minutes} min ${String(whole % 60).padStart(2, "0")} s`;
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return `${hours} h ${String(minutes % 60).padStart(2, "0")} min`;
+  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}
+
+/** What is left of a job: "about 12 min left (10 min – 15 min)"; "" when it is not known. */
+export function timeLeft(job) {
+  if (job.eta_seconds === null) return "";
+  const low = job.eta_low_seconds === null ? "" : duration(job.eta_low_seconds);
+  const high = job.eta_high_seconds === null ? "" : duration(job.eta_high_seconds);
+  const range = low && high && low !== high ? ` (${low} – ${high})` : "";
+  return `about ${duration(job.eta_seconds)} left${range}`;
+}
+
+/** A size in bytes with binary units: "512 B", "1.4 MiB". */
+export function bytes(count) {
+  if (count < 1024) return `${count} B`;
+  const units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+  let value = count;
+  let unit = -1;
+  while (value >= 1023.95 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${value < 9.95 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
+}
+
+/** "1 frame", "2 frames"; the number with its thousands apart. */
+export function count(number, one, many = `${one}s`) {
+  return `${number.toLocaleString("en-GB")} ${number === 1 ? one : many}`;
+}
+
+/** A part of one as a percentage that reads 0 or 100 only when it is. */
+export function percent(part) {
+  if (part <= 0) return "0 %";
+  if (part >= 1) return "100 %";
+  return `${Math.min(99, Math.max(1, Math.round(part * 100)))} %`;
+}
+
+const TODAY = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const EARLIER = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric",
+  month: "short",
+  hour: "2-digit",
+  minute: "2-digit",
+});
+
+/** Seconds since 1970 as local time; with the day when it is not today. */
+export function moment(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  const date = new Date(seconds * 1000);
+  const isToday = date.toDateString() === new Date().toDateString();
+  return (isToday ? TODAY : EARLIER).format(date);
+}
+
+/** A Blender version, `[4, 5, 15]`. */
+export function version(parts) {
+  return parts.join(".");
+}

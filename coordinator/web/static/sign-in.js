@@ -1,0 +1,71 @@
+// Signing in: by a link whose fragment carries the token, or by typing it.
+
+import * as api from "./api.js";
+import { h, setText } from "./dom.js";
+
+/**
+ * Take a token out of the address (`#token=...`) and sign in with it. The token leaves the address
+ * and the history before anything else happens. Returns a problem to show, "" when there is none.
+ */
+export async function signInFromAddress() {
+  const match = /^#token=([^&]+)/.exec(window.location.hash);
+  if (match === null) return "";
+  history.replaceState(null, "", window.location.pathname);
+  try {
+    await api.post("/sign-in", { token: decodeURIComponent(match[1]) });
+    return "";
+  } catch (error) {
+    return error.message;
+  }
+}
+
+/** The form; `onDone` is called once signed in. */
+export class SignIn {
+  constructor(onDone, problem) {
+    const input = h("input", {
+      id: "token",
+      name: "token",
+      type: "password",
+      autocomplete: "current-password",
+      spellcheck: "false",
+      autocapitalize: "off",
+      required: true,
+      "aria-describedby": "token-help token-problem",
+    });
+    const message = h("p", { id: "token-problem", class: "problem-text", role: "alert" }, problem);
+    const form = h(
+      "form",
+      { class: "sign-in card", method: "post" },
+      h("h1", {}, "Sign in to the farm"),
+      h("label", { for: "token" }, "Token"),
+      input,
+      message,
+      h("button", { class: "primary" }, "Sign in"),
+      h(
+        "p",
+        { id: "token-help", class: "muted" },
+        "The coordinator prints a link to this page with a token when it starts. On its own machine, ",
+        h("code", {}, "rendermill watch"),
+        " opens it for you.",
+      ),
+    );
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      setText(message, "");
+      try {
+        await api.post("/sign-in", { token: input.value.trim() });
+        onDone();
+      } catch (error) {
+        setText(message, error.message);
+        input.select();
+      }
+    });
+    this.element = form;
+    this.title = "Sign in";
+    this.focus = () => input.focus();
+  }
+
+  update() {}
+
+  dispose() {}
+}
