@@ -253,15 +253,21 @@ class FarmConnection:
             raise self._fault(error) from error
 
     @contextlib.asynccontextmanager
-    async def websocket(self, path: str) -> AsyncGenerator[aiohttp.ClientWebSocketResponse]:
-        """Open a WebSocket. One attempt; faults inside the block become `Unreachable`."""
+    async def websocket(
+        self, path: str, *, heartbeat_seconds: float = 20.0
+    ) -> AsyncGenerator[aiohttp.ClientWebSocketResponse]:
+        """Open a WebSocket. One attempt; faults inside the block become `Unreachable`.
+
+        A line that was silent for ``heartbeat_seconds`` is asked for a sign of life, and counts as
+        cut when none comes within half that time.
+        """
         await self.health()
         try:
             async with self._opened().ws_connect(
                 self._url + path,
                 max_msg_size=MESSAGE_MAX_BYTES + 1024,
                 # Both sides send messages every few seconds; the ping finds a line that is cut.
-                heartbeat=20.0,
+                heartbeat=heartbeat_seconds,
                 compress=0,
             ) as socket:
                 yield socket
