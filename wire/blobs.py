@@ -30,6 +30,7 @@ from ..protocol.batch import (
     unpack_header,
 )
 from ..protocol.codec import encode_json
+from ..protocol.manifest import CHUNK_MAX_BYTES
 from .connection import FarmConnection, backoff
 from .errors import Damaged, Refused, Unreachable
 from .tasks import task_group
@@ -51,6 +52,9 @@ COMPRESS_MIN_BYTES = 128
 COMPRESS_GAIN = 0.95
 """Compressed bytes must be below this part of the raw ones, else the plain ones are sent."""
 COMPRESS_LEVEL = 3
+LOOPBACK_COMPRESS_MAX_BYTES = 256 * 1024
+"""On one machine copying a big chunk costs less than compressing it; the small ones are structs
+full of zeros, which shrink to a tenth in no time."""
 WINDOW_MAX_BYTES = 8 * 1024 * 1024
 THREAD_MIN_BYTES = 64 * 1024
 """Work on fewer bytes is done at once: a change of thread costs more."""
@@ -127,8 +131,7 @@ async def upload_chunks(
     Raises `FarmError` and whatever ``chunks`` raises.
     """
     sent = Sent()
-    # On this machine a copy costs less than compressing.
-    compress = not farm.is_loopback
+    compress_max = LOOPBACK_COMPRESS_MAX_BYTES if farm.is_loopback else CHUNK_MAX_BYTES
     free = asyncio.Semaphore(BATCHES_IN_FLIGHT)
 
     async def send(batch: list[bytes], blobs: int, raw_bytes: int, wire_bytes: int) -> None:
@@ -149,10 +152,10 @@ async def upload_chunks(
         blobs = raw_bytes = wire_bytes = 0
         await free.acquire()
         async for sha256, raw in chunks:
-            if compress and len(raw) >= THREAD_MIN_BYTES:
+            if THREAD_MIN_BYTES <= len(raw) <= compress_max:
                 header, payload = await asyncio.to_thread(pack_record, sha256, raw)
             else:
-                header, payload = pack_record(sha256, raw, compress=compress)
+                header, payload = pack_record(sha256, raw, compress=len(raw) <= compress_max)
             batch += (header, payload)
             blobs += 1
             raw_bytes += len(raw)
