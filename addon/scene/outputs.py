@@ -1,0 +1,253 @@
+"""Where Blender would write, under which names, and what a finished frame looks like.
+
+A node replaces the folder of each output by one of its own and lets Blender name the files, so
+only the folders must be known here; what follows a folder (`OutputRoot.name`) stays as the artist
+wrote it, with Blender's ``####`` and, since 4.5, its ``{blend_name}`` templates.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import bpy
+import numpy
+
+from ...protocol.job import Film, FrameImage, OutputRoot
+from . import compat
+
+MAIN = "main"
+FILM_FRAME_FORMAT = "PNG"
+"""Lossless, with alpha, and display-referred as a film is."""
+
+_FRAME_DIGITS = 4
+"""Blender's padding where a path has no ``#``."""
+
+_FFMPEG_EXTENSIONS = {
+    "MPEG1": (".mpg", ".mpeg"),
+    "MPEG2": (".dvd", ".vob", ".mpg", ".mpeg"),
+    "MPEG4": (".mp4", ".mpg", ".mpeg"),
+    "AVI": (".avi",),
+    "QUICKTIME": (".mov",),
+    "DV": (".dv",),
+    "OGG": (".ogv", ".ogg"),
+    "MKV": (".mkv",),
+    "FLASH": (".flv",),
+    "WEBM": (".webm",),
+    "H264": (".avi",),
+    "XVID": (".avi",),
+}
+"""Endings that Blender accepts for a container; the first is the one it adds
+(``get_file_extensions`` of ``movie_write.cc``)."""
+
+
+def writes_film(scene: Any) -> bool:
+    """Whether the scene's main output is a video file."""
+    return scene.render.image_settings.file_format in compat.MOVIE_FORMATS
+
+
+def split_output(value: str, library: Any | None = None) -> tuple[str, str]:
+    """Return the constant folder of an output path and what follows it.
+
+    The folder is absolute unless the file is unsaved and the path relative. What follows is a file
+    name, '' after a separator, and from the first folder with a template on, folders too.
+    """
+    if compat.has_path_templates():
+        base = library.filepath if library is not None else bpy.data.filepath
+        folder = os.path.dirname(bpy.path.abspath(base)) if base else ""
+        value = re.sub(r"(?<!\{)\{blend_dir(_lib)?\}", lambda _: folder, value)
+    windows = os.name == "nt"
+    absolute = bpy.path.abspath(value, library=library)
+    if windows or value.startswith("//"):
+        absolute = absolute.replace("\\", "/")
+    head, _, tail = absolute.rpartition("/")
+    if compat.has_path_templates() and "{" in head:
+        parts = head.split("/")
+        first = next(index for index, part in enumerate(parts) if "{" in part)
+        head, tail = "/".join(parts[:first]), "/".join([*parts[first:], tail])
+    if not head:
+        head = "/" if absolute.startswith("/") else os.curdir
+    if head == os.curdir or not os.path.isabs(head):
+        # What Blender does with it too: relative to the folder it was started in.
+        head = os.path.join(os.getcwd(), head)
+    return os.path.normpath(head), tail
+
+
+def output_roots(scene: Any) -> tuple[OutputRoot, ...]:
+    """Return the main output and one root for each File Output node that will write."""
+    folder, name = split_output(scene.render.filepath)
+    if writes_film(scene):
+        name = _without_film_extension(scene, name)
+    roots = [OutputRoot(id=MAIN, label="Render output", folder=folder, name=name)]
+    for owner, node in file_output_nodes(scene):
+        folder, name = node_output(node)
+        roots.append(
+            OutputRoot(
+                id=f"out{len(roots)}",
+                label=node.label or node.name,
+                folder=folder,
+                name=name,
+                owner=owner,
+                node=node.name,
+            )
+        )
+    return tuple(roots)
+
+
+def node_output(node: Any) -> tuple[str, str]:
+    """Return folder and rest of a File Output node's path; the rest is '' for most nodes."""
+    value = compat.file_output_folder(node)
+    if not compat.file_output_has_name(node) and not value.endswith(("/", "\\")):
+        value += "/"
+    return split_output(value, node.id_data.library)
+
+
+def file_output_nodes(scene: Any) -> tuple[tuple[str, Any], ...]:
+    """Return (name of the node group or '', node) of every File Output node that will write.
+
+    None where the compositor does not run. A group that is used twice is listed once.
+    """
+    tree = compat.compositor_tree(scene)
+    if tree is None or not scene.render.use_compositing or renders_sequencer(scene):
+        return ()
+    return tuple(_file_outputs(tree, "", set()))
+
+
+def _file_outputs(tree: Any, owner: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    for node in tree.nodes:
+        if node.mute:
+            continue
+        if compat.is_file_output(node):
+            yield owner, node
+        group = getattr(node, "node_tree", None)
+        if node.type == "GROUP" and group is not None and group.as_pointer() not in seen:
+            seen.add(group.as_pointer())
+            yield from _file_outputs(group, group.name, seen)
+
+
+def renders_sequencer(scene: Any) -> bool:
+    """Whether Blender renders the sequencer instead of the scene (``RE_seq_render_active``)."""
+    if not scene.render.use_sequencer or scene.sequence_editor is None:
+        return False
+    channels = scene.sequence_editor.channels
+    return any(
+        strip.type != "SOUND" and not strip.mute and not channels[strip.channel].mute
+        for strip in compat.top_strips(scene)
+    )
+
+
+# --- what a frame looks like -------------------------------------------------------------------
+
+
+def frame_image(scene: Any) -> FrameImage:
+    """Return size, format and view files of the main output of a frame."""
+    width, height = frame_size(scene)
+    render, settings = scene.render, scene.render.image_settings
+    views: tuple[str, ...] = ()
+    if render.use_multiview:
+        if settings.views_format == "STEREO_3D":
+            width, height = _stereo_size(settings.stereo_3d_format, width, height)
+        elif settings.views_format == "INDIVIDUAL":
+            views = view_suffixes(scene)
+    file_format = FILM_FRAME_FORMAT if writes_film(scene) else settings.file_format
+    return FrameImage(width=width, height=height, file_format=file_format, views=views)
+
+
+def frame_size(scene: Any) -> tuple[int, int]:
+    """Return width and height in pixels after percentage and crop, in Blender's own arithmetic."""
+    render = scene.render
+    width = render.resolution_x * render.resolution_percentage // 100
+    height = render.resolution_y * render.resolution_percentage // 100
+    if render.use_border and render.use_crop_to_border and not renders_sequencer(scene):
+        # Blender multiplies 32-bit floats by ints and cuts, and so must this.
+        left, right, bottom, top = (
+            int(numpy.float32(fraction) * numpy.float32(size))
+            for fraction, size in (
+                (render.border_min_x, width),
+                (render.border_max_x, width),
+                (render.border_min_y, height),
+                (render.border_max_y, height),
+            )
+        )
+        return right - left, top - bottom
+    return width, height
+
+
+def _stereo_size(stereo: Any, width: int, height: int) -> tuple[int, int]:
+    if stereo.display_mode == "SIDEBYSIDE" and not stereo.use_squeezed_frame:
+        return width * 2, height
+    if stereo.display_mode == "TOPBOTTOM" and not stereo.use_squeezed_frame:
+        return width, height * 2
+    return width, height
+
+
+def view_suffixes(scene: Any) -> tuple[str, ...]:
+    """Return the suffixes of the views that are rendered, in Blender's order."""
+    render = scene.render
+    if not render.use_multiview:
+        return ()
+    if render.views_format == "STEREO_3D":
+        views = [view for view in render.views if view.name in ("left", "right")]
+    else:
+        views = list(render.views)
+    return tuple(view.file_suffix for view in views if view.use)
+
+
+# --- films -------------------------------------------------------------------------------------
+
+
+def film(scene: Any, frames: tuple[int, ...]) -> Film | None:
+    """Return the film the scene asks for, named as Blender names it; None for image outputs."""
+    if not writes_film(scene):
+        return None
+    folder, name = split_output(scene.render.filepath)
+    render = scene.render
+    return Film(
+        name=film_name(scene, name, frames[0], frames[-1]),
+        folder=folder,
+        fps=render.fps / render.fps_base,
+    )
+
+
+def film_name(scene: Any, name: str, first: int, last: int) -> str:
+    """Return Blender's file name for a film of these frames (``ffmpeg_filepath_get``).
+
+    An empty name without extension, which Blender could not write, becomes a frame range.
+    """
+    if not scene.render.use_file_extension:
+        return _with_range(name, first, last, always=not name)
+    extensions = _film_extensions(scene)
+    if name.lower().endswith(extensions):
+        return name
+    return _with_range(name, first, last, always=True) + extensions[0]
+
+
+def _film_extensions(scene: Any) -> tuple[str, ...]:
+    if scene.render.image_settings.file_format != "FFMPEG":
+        return (".avi",)
+    return _FFMPEG_EXTENSIONS.get(scene.render.ffmpeg.format, (".mkv",))
+
+
+def _without_film_extension(scene: Any, name: str) -> str:
+    """Return the name under which the single frames of a film are rendered."""
+    for extension in _film_extensions(scene):
+        if name.lower().endswith(extension):
+            return name[: -len(extension)] + "_"
+    return name
+
+
+def _with_range(name: str, first: int, last: int, *, always: bool) -> str:
+    groups = list(re.finditer(r"#+", name))
+    if not groups:
+        return f"{name}{_padded(first, 4)}-{_padded(last, 4)}" if always else name
+    found = groups[-1]
+    digits = len(found[0])
+    numbers = f"{_padded(first, digits)}-{_padded(last, digits)}"
+    return name[: found.start()] + numbers + name[found.end() :]
+
+
+def _padded(frame: int, digits: int) -> str:
+    """As C's ``%0*d`` with room for the sign added, the way Blender counts: -5 is ``-0005``."""
+    return f"-{-frame:0{digits}d}" if frame < 0 else f"{frame:0{digits}d}"
