@@ -98,7 +98,10 @@ class OutputRoot:
     folder: str
     """Absolute folder on the machine of the artist; never used on a node."""
     name: str = ""
-    """For ``main``: the last part of the output path, ``frame_####``. Else empty."""
+    """What follows ``folder`` in the output path, as the artist wrote it: ``frame_####``, '' for
+    Blender's bare numbers, subfolders too where Blender's ``{scene_name}`` templates begin there.
+    The node sets the path to ``<scratch>/<id>/<name>``, for File Output nodes as well (a multilayer
+    node before 5.0 keeps its file name here; for most nodes it is empty)."""
     owner: str = ""
     """For a File Output node: name of the node group that has it, '' for the scene's own tree."""
     node: str = ""
