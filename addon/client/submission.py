@@ -251,9 +251,8 @@ class _Submission:
     async def _queue(self, manifest: bytes, key: str) -> JobView:
         sha256 = await put_bytes(self._farm, manifest)
         self._sent_bytes += len(manifest)
-        return await self._farm.post(
-            "/api/v1/jobs", JobView, body=JobSubmission(self._captured.spec, sha256), key=key
-        )
+        submission = JobSubmission(spec=self._captured.spec, manifest=sha256)
+        return await self._farm.post("/api/v1/jobs", JobView, body=submission, key=key)
 
 
 class _Stopped(ClientError):

@@ -1,0 +1,309 @@
+"""Bring the frames of a job home as they come, under the names Blender would have given them.
+
+    delivered = await deliver(farm, job_id, progress=show)
+
+Each file is written beside its place, checked, made durable and renamed: never half a file under a
+final name. What lies there already is kept when it is the same, and replaced only when this
+delivery made it or the scene (or the caller) says that existing files may be overwritten. The
+delivery may stop at any moment and go on later; see `delivery_record`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...protocol.job import JobSpec
+from ...protocol.manifest import ManifestError, check_path
+from ...protocol.messages import FrameFile
+from ...protocol.states import JOB_ENDED, FrameState
+from ...protocol.views import Event, FarmView, FramePage, FrameView, JobDetail, JobView
+from ...wire.blobs import download_file
+from ...wire.connection import FarmConnection
+from ...wire.errors import FarmError
+from .delivery_record import DeliveryRecord, open_record
+from .errors import DeliveryError
+
+DOWNLOADS_IN_FLIGHT = 4
+PAGE_FRAMES = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryProgress:
+    """How far a delivery is; sent when the job changes and when a frame is here."""
+
+    job: JobView
+    frames_here: int
+    """Frames of which every file is in its place (or kept as it was)."""
+    bytes_here: int
+    newest: Path | None
+    """The file delivered last: what a viewer may show."""
+    newest_frame: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """What a delivery ended with."""
+
+    job: JobView
+    """Ended; its state says how."""
+    frames: int
+    files: tuple[Path, ...]
+    """Every file of the job that is in its place, sorted."""
+    kept: tuple[Path, ...]
+    """Files that were there before with other contents and were not overwritten."""
+    folders: tuple[Path, ...]
+    """Where they are: the output folders, each once."""
+
+
+async def deliver(
+    farm: FarmConnection,
+    job_id: str,
+    *,
+    destination: Path | None = None,
+    overwrite: bool | None = None,
+    progress: Callable[[DeliveryProgress], None] | None = None,
+) -> Delivered:
+    """Follow a job and download each finished frame; returns when it has ended and all is here.
+
+    ``destination``: a folder to use instead of the scene's own: the render output goes right into
+    it, every File Output node into a folder of its own below. ``overwrite``: whether files that
+    this delivery did not make may be replaced; None: as the scene's *Overwrite* says in its own
+    folders, and not at all in another. ``progress`` is called from the loop's thread. Raises
+    `FarmError`, `NotFound` also when the job is deleted meanwhile; `DeliveryError` for a folder
+    that cannot be written.
+    """
+    # The number first, the frames after it: what happens in between comes as an event.
+    after = (await farm.get("/api/v1/farm", FarmView)).sequence
+    detail = await farm.get(f"/api/v1/jobs/{job_id}", JobDetail)
+    record = await asyncio.to_thread(
+        open_record, detail.job.id, (await farm.health()).farm_id, destination
+    )
+    if overwrite is None:
+        overwrite = detail.spec.overwrite and destination is None
+    work = _Delivery(farm, detail, record, overwrite, progress)
+    return await work.run(after)
+
+
+def output_path(spec: JobSpec, file: FrameFile, destination: Path | None = None) -> Path:
+    """Return where a file of a frame belongs on this machine. Raises `DeliveryError`.
+
+    Never outside the output folder, whatever the file says and wherever links below it lead.
+    """
+    try:
+        check_path(file.path)
+    except ManifestError as error:
+        raise DeliveryError(f"A file of the job has a name that is not safe: {error}") from error
+    root = next((root for root in spec.outputs if root.id == file.root), None)
+    if root is None:
+        raise DeliveryError(f"The file {file.path!r} belongs to no output of the job.")
+    if destination is not None:
+        folder = destination if root.id == "main" else destination / check_path(root.id)
+    else:
+        folder = Path(root.folder)
+    if not folder.is_absolute():
+        raise DeliveryError(
+            f"The output folder {str(folder)!r} is not a folder of this machine; choose another "
+            "with `rendermill fetch JOB --output FOLDER`."
+        )
+    target = folder / file.path
+    try:
+        inside = target.parent.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError) as error:
+        raise DeliveryError(f"{target.parent} cannot be used ({error}).") from error
+    if not inside:
+        raise DeliveryError(f"{target} would lie outside of {folder}: a link leads out of it.")
+    return target
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """One run of `deliver`."""
+
+    farm: FarmConnection
+    detail: JobDetail
+    record: DeliveryRecord
+    overwrite: bool
+    progress: Callable[[DeliveryProgress], None] | None
+    here: dict[int, tuple[FrameFile, ...]] = field(default_factory=dict)
+    """Frames of which every file is in its place, and which files those are."""
+    kept: set[Path] = field(default_factory=set)
+    bytes_here: int = 0
+    newest: Path | None = None
+    newest_frame: int | None = None
+    free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DOWNLOADS_IN_FLIGHT))
+    running: dict[int, asyncio.Task[None]] = field(default_factory=dict)
+
+    async def run(self, after: int) -> Delivered:
+        try:
+            await self._sweep()
+            if self.detail.job.state not in JOB_ENDED:
+                await self._follow(after)
+            await self._settle()
+        finally:
+            for task in self.running.values():
+                task.cancel()
+            await asyncio.gather(*self.running.values(), return_exceptions=True)
+        await asyncio.to_thread(self.record.complete)
+        spec = self.detail.spec
+        targets = sorted(
+            output_path(spec, file, self.record.destination)
+            for files in self.here.values()
+            for file in files
+        )
+        return Delivered(
+            job=self.detail.job,
+            frames=len(self.here),
+            files=tuple(path for path in targets if path not in self.kept),
+            kept=tuple(sorted(self.kept)),
+            folders=tuple(dict.fromkeys(path.parent for path in targets)),
+        )
+
+    async def _follow(self, after: int) -> None:
+        events = self.farm.events(job=self.detail.job.id, after=after)
+        async with contextlib.aclosing(events):
+            async for event in events:
+                await self._take(event)
+                self._raise_failure()
+                if self.detail.job.state in JOB_ENDED:
+                    return
+
+    async def _take(self, event: Event) -> None:
+        if event.kind in ("reset", "job_removed"):
+            # Raises NotFound when the job is gone.
+            await self._refresh()
+            await self._sweep()
+        elif event.kind == "job" and event.job is not None:
+            self._set_job(event.job)
+            self._report()
+        elif event.kind == "frame" and event.frame is not None:
+            await self._want(event.frame)
+
+    async def _settle(self) -> None:
+        """Wait for what is under way, then look once more: a frame may have been redone."""
+        while True:
+            await asyncio.gather(*self.running.values())
+            self.running.clear()
+            before = dict(self.here)
+            await self._refresh()
+            await self._sweep()
+            await asyncio.gather(*self.running.values())
+            if before == self.here:
+                self._report()
+                return
+
+    async def _refresh(self) -> None:
+        self.detail = await self.farm.get(f"/api/v1/jobs/{self.detail.job.id}", JobDetail)
+
+    async def _sweep(self) -> None:
+        """Want every frame that is done."""
+        after: int | None = None
+        while True:
+            page = await self.farm.get(
+                f"/api/v1/jobs/{self.detail.job.id}/frames",
+                FramePage,
+                params={
+                    "state": FrameState.DONE.value,
+                    "after": after,
+                    "limit": PAGE_FRAMES,
+                },
+            )
+            for frame in page.frames:
+                await self._want(frame)
+            after = page.next
+            if after is None:
+                return
+
+    async def _want(self, frame: FrameView) -> None:
+        if frame.state is not FrameState.DONE or self.here.get(frame.frame) == frame.files:
+            return
+        earlier = self.running.pop(frame.frame, None)
+        if earlier is not None:
+            # The frame was rendered anew while its files came: one after the other.
+            await earlier
+            if self.here.get(frame.frame) == frame.files:
+                return
+        self.running[frame.frame] = asyncio.create_task(self._fetch(frame))
+
+    def _raise_failure(self) -> None:
+        for number, task in list(self.running.items()):
+            if task.done():
+                del self.running[number]
+                task.result()
+
+    async def _fetch(self, frame: FrameView) -> None:
+        async with self.free:
+            for file in frame.files:
+                await self._fetch_file(file)
+        self.here[frame.frame] = frame.files
+        self.newest_frame = frame.frame
+        self._report()
+
+    async def _fetch_file(self, file: FrameFile) -> None:
+        target = output_path(self.detail.spec, file, self.record.destination)
+        try:
+            if await asyncio.to_thread(self._is_settled, target, file):
+                return
+            await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
+            await download_file(self.farm, file.sha256, file.length, target)
+            await asyncio.to_thread(self.record.add, target, file.sha256)
+        except FarmError:
+            raise
+        except OSError as error:
+            raise DeliveryError(
+                f"{target} cannot be written ({error.strerror or error}); make room or choose "
+                f"another folder with `rendermill fetch {self.detail.job.id} --output FOLDER`."
+            ) from error
+        self.kept.discard(target)
+        self.bytes_here += file.length
+        self.newest = target
+
+    def _is_settled(self, target: Path, file: FrameFile) -> bool:
+        """Whether ``target`` stays as it is: the same already, or not ours to replace."""
+        if not target.exists() or (_is_placeholder(target) and file.length > 0):
+            return False
+        ours = self.record.files.get(str(target))
+        present = _hash(target)
+        if present == file.sha256:
+            self.record.add(target, file.sha256)
+            self.newest = self.newest or target
+            return True
+        if ours == file.sha256:
+            # Delivered before and worked on since: the artist's now.
+            self.kept.add(target)
+            return True
+        if ours == present or self.overwrite:
+            return False
+        self.kept.add(target)
+        return True
+
+    def _set_job(self, job: JobView) -> None:
+        self.detail = JobDetail(job=job, spec=self.detail.spec)
+
+    def _report(self) -> None:
+        if self.progress is not None:
+            self.progress(
+                DeliveryProgress(
+                    job=self.detail.job,
+                    frames_here=len(self.here),
+                    bytes_here=self.bytes_here,
+                    newest=self.newest,
+                    newest_frame=self.newest_frame,
+                )
+            )
+
+
+def _is_placeholder(path: Path) -> bool:
+    """Whether a file is an empty one, as Blender's *Placeholders* leaves for a frame to come."""
+    return path.is_file() and path.stat().st_size == 0
+
+
+def _hash(path: Path) -> str:
+    if not path.is_file():
+        raise DeliveryError(f"{path} is in the way: it is not a file.")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
