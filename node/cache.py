@@ -259,7 +259,9 @@ class ChunkCache:
 
     def complete_scenes(self) -> tuple[str, ...]:
         """Manifest hashes of the scenes that are here whole, most recently used first."""
-        found = [(entry.stat().st_mtime_ns, entry.name) for entry in _entries(self.folder / "scenes")]
+        found = [
+            (entry.stat().st_mtime_ns, entry.name) for entry in _entries(self.folder / "scenes")
+        ]
         return tuple(name for _, name in sorted(found, reverse=True)[:SCENES_TOLD_MAX])
 
     def tree_path(self, manifest: str) -> Path:

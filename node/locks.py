@@ -9,8 +9,27 @@ from typing import IO
 
 if sys.platform == "win32":
     import msvcrt
+
+    def _lock(file: IO[bytes], *, wait: bool) -> bool:
+        file.seek(0)
+        while True:
+            try:
+                # LK_LOCK gives up after ten tries of one second; only then ask again.
+                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+            except OSError:
+                if not wait:
+                    return False
+            else:
+                return True
 else:
     import fcntl
+
+    def _lock(file: IO[bytes], *, wait: bool) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
 
 class FileLock:
@@ -61,23 +80,3 @@ class FileLock:
         traceback: TracebackType | None,
     ) -> None:
         self.release()
-
-
-def _lock(file: IO[bytes], *, wait: bool) -> bool:
-    if sys.platform == "win32":
-        file.seek(0)
-        while True:
-            try:
-                # LK_LOCK gives up after ten tries of one second; only then ask again.
-                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-            except OSError:
-                if not wait:
-                    return False
-            else:
-                return True
-    else:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True

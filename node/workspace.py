@@ -11,6 +11,7 @@ the handle of the one above, never through a link.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -166,10 +167,9 @@ class _Tree:
             os.close(self._open.pop()[1])
         for part in parts[depth:]:
             above = self._open[-1][1]
-            try:
+            # It may have been made for a file before; opening it refuses anything but a folder.
+            with contextlib.suppress(FileExistsError):
                 os.mkdir(part, 0o700, dir_fd=above)
-            except FileExistsError:
-                pass  # Made for a file before; opening it refuses anything but a folder.
             self._open.append((part, os.open(part, _FOLDER_FLAGS, dir_fd=above)))
         return self._open[-1][1]
 

@@ -1,0 +1,298 @@
+"""The line to the coordinator: one WebSocket, kept up for ever.
+
+The node goes on rendering while the line is cut. What it must not lose is not here but in the
+outbox; the line keeps only failures and scripts until they can be sent, and drops what nobody
+wants to hear late (progress, log lines).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+
+from ..protocol.codec import CodecError, decode_coordinator_message, encode_message
+from ..protocol.messages import (
+    CoordinatorMessage,
+    FrameFailed,
+    FrameProgress,
+    FrameRef,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    JobScript,
+    LogLines,
+    NodeMessage,
+    ScenePreparing,
+    Welcome,
+)
+from ..wire.connection import FarmConnection
+from ..wire.credentials import Credentials, CredentialsError
+from ..wire.errors import FarmError, NoCoordinator, NotAllowed, ProtocolMismatch, Unreachable
+from .notices import Notice, NoticeKind, Notify
+
+PATH = "/api/v1/node"
+WELCOME_SECONDS = 15.0
+"""Longest wait for the answer to `Hello`."""
+PING_SECONDS = 10.0
+"""A line that carries nothing for so long is asked for a sign of life; half as much later again
+it counts as cut. Finds the peer whose cable was pulled and that never said so."""
+RETRY_FIRST_SECONDS = 0.2
+RETRY_MAX_SECONDS = 15.0
+QUEUE_MAX = 1_000
+"""Messages waiting to be sent. Beyond, those that may be lost are; see `_MAY_BE_LOST`."""
+KEPT_MAX = 2_000
+"""Failures and scripts kept while the line is cut; the oldest go first."""
+
+_MAY_BE_LOST = (FrameProgress, ScenePreparing, LogLines, Heartbeat)
+_KEPT = (FrameFailed, JobScript)
+"""Sent after the next `Welcome` if they could not be sent before."""
+
+Resolve = Callable[[str | None], Awaitable[Credentials]]
+"""Finds the coordinator; takes the address it had last. As `wire.discovery.resolve`."""
+
+
+class LinkRefused(Exception):
+    """The farm will not have this node as it is; ``cause`` is the error of the wire."""
+
+    def __init__(self, error: FarmError | CredentialsError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Link:
+    """The node's line to its farm. `run` keeps it up; `send` never waits.
+
+    ``hello`` is asked for the first message of every connection; ``on_welcome`` and ``on_message``
+    are called in the event loop and must not block.
+    """
+
+    def __init__(
+        self,
+        resolve: Resolve,
+        *,
+        hello: Callable[[], Hello],
+        beat: Callable[[], Heartbeat],
+        on_welcome: Callable[[Welcome], None],
+        on_message: Callable[[CoordinatorMessage], None],
+        notify: Notify,
+        ping_seconds: float = PING_SECONDS,
+        retry_first_seconds: float = RETRY_FIRST_SECONDS,
+    ) -> None:
+        self._resolve = resolve
+        self._hello = hello
+        self._beat = beat
+        self._on_welcome = on_welcome
+        self._on_message = on_message
+        self._notify = notify
+        self._ping_seconds = ping_seconds
+        self._retry_first_seconds = retry_first_seconds
+        self._farm: FarmConnection | None = None
+        self._credentials: Credentials | None = None
+        self._connected = asyncio.Event()
+        self._queue: deque[NodeMessage] = deque()
+        self._queued = asyncio.Event()
+        self._sent = asyncio.Event()
+        self._lost = 0
+        self._said = ""
+        self.farm_known = asyncio.Event()
+        """Set when a coordinator has been found for the first time."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the farm has welcomed this node on the present line."""
+        return self._connected.is_set()
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """The farm this node belongs to; it stays with it until it ends."""
+        return self._credentials
+
+    async def connection(self) -> FarmConnection:
+        """Wait until the node is connected and return the connection, for blobs."""
+        while True:
+            await self._connected.wait()
+            if self._farm is not None:
+                return self._farm
+
+    def send(self, message: NodeMessage) -> None:
+        """Send a message as soon as the line takes it; see `_MAY_BE_LOST` and `_KEPT`."""
+        if not self.connected and not isinstance(message, _KEPT):
+            return
+        if len(self._queue) >= QUEUE_MAX and isinstance(message, _MAY_BE_LOST):
+            return
+        self._queue.append(message)
+        while len(self._queue) > KEPT_MAX:
+            self._queue.popleft()
+        self._queued.set()
+
+    def unsent_failures(self) -> tuple[FrameRef, ...]:
+        """Frames whose failure the farm has not heard of; they count as held until then."""
+        return tuple(message.frame for message in self._queue if isinstance(message, FrameFailed))
+
+    async def goodbye(self, reason: str, seconds: float) -> None:
+        """Send what is queued and say goodbye, if that is possible within ``seconds``."""
+        if not self.connected:
+            return
+        self.send(Goodbye(reason=reason))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._queue and self.connected:
+                    self._sent.clear()
+                    await self._sent.wait()
+
+    async def run(self) -> None:
+        """Connect, and connect again, until cancelled.
+
+        Raises `LinkRefused` when the farm refuses this node before it was ever welcomed: a wrong
+        token or another protocol will not mend by trying. Later nothing is raised: a coordinator
+        may be down for an update, or come back with its old data.
+        """
+        delay = self._retry_first_seconds
+        welcomed_once = False
+        async with contextlib.AsyncExitStack() as stack:
+            while True:
+                welcomed = False
+                try:
+                    farm = await self._reach(stack)
+                    async with self._line(farm):
+                        welcomed = welcomed_once = True
+                        delay = self._retry_first_seconds
+                        await self._serve()
+                except (NotAllowed, ProtocolMismatch, CredentialsError) as error:
+                    if not welcomed_once:
+                        raise LinkRefused(error) from error
+                    self._say(welcomed, error)
+                except FarmError as error:
+                    self._say(welcomed, error)
+                # Jitter: a hundred nodes that lost one coordinator must not all return at once.
+                await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 not a secret
+                delay = min(RETRY_MAX_SECONDS, delay * 2)
+
+    async def _reach(self, stack: contextlib.AsyncExitStack) -> FarmConnection:
+        """Find the coordinator and return the connection to it, the same as long as it fits."""
+        known = self._credentials
+        if known is None:
+            found = await self._resolve(None)
+        else:
+            try:
+                found = await self._resolve(known.url)
+            except (Unreachable, NotAllowed):
+                # It may have moved, or been given a new token for this machine.
+                found = await self._resolve(None)
+            if found.farm_id != known.farm_id:
+                raise NoCoordinator(
+                    f"The farm {known.farm!r} does not answer; waiting for it "
+                    f"(another one, {found.farm!r}, does)."
+                )
+        if self._farm is None or found != known:
+            # The old one stays open for what still uses it; it ends with the link.
+            self._farm = await stack.enter_async_context(FarmConnection(found))
+            self._credentials = found
+            self.farm_known.set()
+        return self._farm
+
+    @contextlib.asynccontextmanager
+    async def _line(self, farm: FarmConnection):
+        async with farm.websocket(PATH, heartbeat_seconds=self._ping_seconds) as socket:
+            self._socket = socket
+            hello = self._hello()
+            await socket.send_bytes(encode_message(hello))
+            welcome = await self._receive(WELCOME_SECONDS)
+            if not isinstance(welcome, Welcome):
+                raise Unreachable("The coordinator did not answer this node's greeting.")
+            self._welcome = welcome
+            self._said = ""
+            self._connected.set()
+            self._notify(
+                Notice(
+                    NoticeKind.CONNECTED,
+                    f"Connected to the farm {welcome.farm!r}.",
+                    {"farm": welcome.farm, "url": farm.credentials.url},
+                )
+            )
+            try:
+                self._on_welcome(welcome)
+                yield
+            finally:
+                self._connected.clear()
+                # Told too late, these would be wrong: `Hello` tells what is held instead.
+                kept = [message for message in self._queue if isinstance(message, _KEPT)]
+                self._queue.clear()
+                self._queue.extend(kept)
+
+    async def _serve(self) -> None:
+        tasks = [
+            asyncio.create_task(self._read(), name="link reads"),
+            asyncio.create_task(self._write(), name="link writes"),
+            asyncio.create_task(self._beat_regularly(), name="link beats"),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self) -> None:
+        while True:
+            self._on_message(await self._receive(None))
+
+    async def _receive(self, seconds: float | None) -> CoordinatorMessage:
+        try:
+            message = await self._socket.receive(seconds)
+        except TimeoutError as error:
+            raise Unreachable("The coordinator is silent.") from error
+        if message.type is aiohttp.WSMsgType.BINARY:
+            try:
+                return decode_coordinator_message(message.data)
+            except CodecError as error:
+                raise Unreachable(f"The coordinator sent what cannot be read: {error}") from error
+        reason = message.extra if isinstance(message.extra, str) else ""
+        raise Unreachable(f"The coordinator ended the connection{': ' + reason if reason else ''}.")
+
+    async def _write(self) -> None:
+        while True:
+            while self._queue:
+                message = self._queue[0]
+                try:
+                    data = encode_message(message)
+                except CodecError as error:
+                    self._queue.popleft()
+                    self._notify(Notice(NoticeKind.PROBLEM, f"Not sent: {error}"))
+                    continue
+                try:
+                    await self._socket.send_bytes(data)
+                except (ConnectionError, RuntimeError) as error:
+                    raise Unreachable("The line to the coordinator broke.") from error
+                # Only now: what could not be sent must still be in the queue.
+                if self._queue and self._queue[0] is message:
+                    self._queue.popleft()
+                self._sent.set()
+            self._queued.clear()
+            await self._queued.wait()
+
+    async def _beat_regularly(self) -> None:
+        while True:
+            self.send(self._beat())
+            await asyncio.sleep(self._welcome.heartbeat_seconds)
+
+    def _say(self, was_connected: bool, error: Exception) -> None:
+        """Tell once that there is no line, and again only when the reason is another kind."""
+        kind = NoticeKind.DISCONNECTED if was_connected else NoticeKind.SEARCHING
+        what = type(error).__name__
+        if was_connected:
+            self._notify(
+                Notice(kind, f"{error} What is begun goes on; results are kept until it is back.")
+            )
+        elif self._said != what and self._credentials is None:
+            self._notify(Notice(kind, f"{error} Looking on until one is there."))
+        elif self._said != what and isinstance(error, NotAllowed | ProtocolMismatch):
+            self._notify(Notice(kind, f"{error} Trying on."))
+        self._said = what
