@@ -30,7 +30,10 @@ class App {
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) this.farm.reconnect();
     });
-    session.addEventListener("signed-out", () => this.signOut("Your session has ended. Sign in again."));
+    session.addEventListener("signed-out", () => {
+      // Before anybody came in it is no news that nobody is signed in.
+      if (this.isIn) this.signOut("Your session has ended. Sign in again.");
+    });
   }
 
   build() {
@@ -39,7 +42,8 @@ class App {
       jobs: h("a", { href: "#/" }, "Jobs"),
       nodes: h("a", { href: "#/nodes" }, "Nodes"),
     };
-    this.connection = h("span", { class: "connection", role: "status" });
+    this.connectionText = h("span", { class: "connection-text" });
+    this.connection = h("span", { class: "connection", role: "status" }, this.connectionText);
     this.theme = h("button", { type: "button", class: "quiet" });
     this.theme.addEventListener("click", () => {
       const next = THEMES[(THEMES.indexOf(storedTheme()) + 1) % THEMES.length];
@@ -96,7 +100,8 @@ class App {
     this.farm.setConnection("connecting");
     this.isIn = false;
     show(this.nav, false);
-    setText(this.connection, "");
+    setText(this.connectionText, "");
+    setAttribute(this.connection, "data-state", null);
     this.show(
       "sign-in",
       new SignIn(() => {
@@ -165,7 +170,8 @@ class App {
   drawConnection() {
     if (!this.isIn) return;
     setAttribute(this.connection, "data-state", this.farm.connection);
-    setText(this.connection, CONNECTIONS[this.farm.connection]);
+    setText(this.connectionText, CONNECTIONS[this.farm.connection]);
+    setAttribute(this.connection, "title", CONNECTIONS[this.farm.connection]);
   }
 
   drawTitle() {

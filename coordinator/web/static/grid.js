@@ -157,8 +157,8 @@ export class FrameGrid {
     pen.fillStyle = colours[frame.state === "leased" ? "waiting" : frame.state];
     pen.fillRect(x, y, side, side);
     if (frame.state === "leased") {
-      // A frame under way fills from below; even one just begun is seen.
-      const part = Math.max(0.2, Math.min(1, frame.progress)) * side;
+      // A frame under way fills from below, where there is room to see it.
+      const part = size < MARK_FROM_PX * 2 ? side : Math.max(0.2, Math.min(1, frame.progress)) * side;
       pen.fillStyle = colours.leased;
       pen.fillRect(x, y + side - part, side, part);
     }

@@ -40,8 +40,7 @@ export class JobPage {
     this.log = new LogView(farm);
     this.controls = null;
     this.tabs = new Tabs([
-      { name: "Frames", make: async () => this.grid.element },
-      { name: "Pictures", make: async () => this.pictures.element },
+      { name: "Frames", make: async () => h("div", { class: "frames" }, this.grid.element, this.pictures.element) },
       { name: "Log", make: async () => this.log.element },
       { name: "Settings", make: () => settings(id), again: true },
       { name: "Files", make: () => files(id) },

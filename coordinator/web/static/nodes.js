@@ -6,7 +6,8 @@ import { h, KeyedList, setAttribute, setText, show } from "./dom.js";
 import { bytes, count, moment, percent, version } from "./format.js";
 import { Pill, ProgressBar } from "./words.js";
 
-const STATE_ORDER = ["rendering", "draining", "joining", "idle", "disabled", "offline"];
+// Working nodes stand together: a card must not jump each time its node takes a frame.
+const STATE_ORDER = { rendering: 0, idle: 0, joining: 0, draining: 0, disabled: 1, offline: 2 };
 
 /** Every node of the farm, live. */
 export class Nodes {
@@ -56,7 +57,7 @@ export class Nodes {
       });
       shown.sort(
         (a, b) =>
-          STATE_ORDER.indexOf(a.state) - STATE_ORDER.indexOf(b.state) ||
+          STATE_ORDER[a.state] - STATE_ORDER[b.state] ||
           a.name.localeCompare(b.name, "en", { numeric: true }) ||
           a.id.localeCompare(b.id),
       );

@@ -1,0 +1,292 @@
+"""The page in a real browser, over views that the real encoder wrote.
+
+Debian's Chromium runs headless; every test ends by asking that no script failed and that the
+content security policy was not violated once.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+from playwright.async_api import BrowserContext, Page, async_playwright, expect
+
+from rendermill.protocol.states import FrameState, JobState, NodeState
+
+from .served_farm import HOSTILE, TOKEN, ServedFarm, large_farm
+
+_CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
+
+pytestmark = pytest.mark.skipif(
+    not _CHROMIUM, reason="No Chromium is installed; run: apt-get install -y chromium"
+)
+
+
+@dataclass
+class Visit:
+    page: Page
+    context: BrowserContext
+    url: str
+    complaints: list[str]
+
+
+@asynccontextmanager
+async def visit(farm: ServedFarm, *, where: str = "", width: int = 1280) -> AsyncIterator[Visit]:
+    """A signed-in page on ``where`` ("#/nodes"), and no complaint of the browser at the end."""
+    complaints: list[str] = []
+    async with farm.serve() as url, async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
+        context = await browser.new_context(viewport={"width": width, "height": 800})
+        page = await context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "console",
+            lambda message: complaints.append(message.text) if message.type == "error" else None,
+        )
+        await page.goto(f"{url}/#token={TOKEN}")
+        await expect(page.locator(".connection[data-state=live]")).to_be_visible()
+        if where:
+            await page.evaluate("where => { location.hash = where }", where)
+        yield Visit(page, context, url, complaints)
+        hacked = await page.evaluate("window.hacked")
+        await browser.close()
+    assert hacked is None
+    assert complaints == []
+
+
+def small_farm() -> ServedFarm:
+    farm = ServedFarm()
+    node = farm.add_node("atlas", state=NodeState.RENDERING)
+    farm.add_job("Shot 1", [FrameState.DONE] * 3 + [FrameState.WAITING] * 3, pictures=True)
+    farm.nodes[node] = farm.nodes[node]
+    return farm
+
+
+async def test_the_token_of_the_link_signs_in_and_leaves_the_address():
+    async with visit(small_farm()) as seen:
+        assert "token" not in seen.page.url
+        await expect(seen.page.get_by_role("heading", name="Shot 1")).to_be_visible()
+        cookies = await seen.context.cookies()
+        assert [cookie["httpOnly"] for cookie in cookies] == [True]
+
+
+async def test_a_visitor_without_a_token_gets_the_form_and_a_wrong_token_a_sentence():
+    farm = small_farm()
+    async with farm.serve() as url, async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
+        page = await browser.new_page()
+        await page.goto(url)
+        await expect(page.get_by_role("heading", name="Sign in to the farm")).to_be_visible()
+        await expect(page.get_by_role("navigation")).to_be_hidden()
+        await page.get_by_label("Token").fill("wrong")
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_role("alert")).to_have_text(
+            "This token is not valid here. Copy it again."
+        )
+        await page.get_by_label("Token").fill(TOKEN)
+        await page.get_by_label("Token").press("Enter")
+        await expect(page.get_by_role("heading", name="Shot 1")).to_be_visible()
+        await browser.close()
+
+
+async def test_names_full_of_html_are_shown_as_they_are_written():
+    async with visit(large_farm()) as seen:
+        page = seen.page
+        await expect(page.locator(".job-title a").first).to_have_text(f"Shot 042 {HOSTILE}")
+        for where in ("#/nodes", "#/jobs/job0001/frames/30", "#/jobs/job0001"):
+            await page.evaluate("where => { location.hash = where }", where)
+            await expect(page.get_by_text(HOSTILE).first).to_be_visible()
+        for tab, text in (("Files", HOSTILE), ("Script", "<b>not bold</b>")):
+            await page.get_by_role("tab", name=tab).click()
+            await expect(page.get_by_role("tabpanel")).to_contain_text(text)
+        assert await page.locator("main b").count() == 0
+
+
+async def test_frames_arrive_without_reloading():
+    farm = small_farm()
+    async with visit(farm, where="#/jobs/job0000") as seen:
+        page = seen.page
+        await expect(page.locator(".tile")).to_have_count(3)
+        farm.set_frame("job0000", 4, FrameState.DONE, pictures=True)
+        await expect(page.locator(".tile")).to_have_count(4)
+        await expect(page.locator(".job-head .bar")).to_have_attribute("aria-valuenow", "4")
+        await page.evaluate("location.hash = '#/'")
+        await expect(page.locator(".job-picture img")).to_have_attribute(
+            "src", re.compile("/frames/4/thumbnail")
+        )
+
+
+async def test_the_stream_resumes_after_the_last_event_and_misses_nothing():
+    farm = small_farm()
+    async with visit(farm, where="#/jobs/job0000") as seen:
+        page = seen.page
+        farm.set_frame("job0000", 4, FrameState.LEASED)
+        await expect(page.locator(".legend")).to_contain_text("1 rendering")
+        farm.drop_streams()
+        # Told while nobody listens: only a stream that resumes can know of it.
+        farm.set_frame("job0000", 4, FrameState.DONE)
+        farm.set_frame("job0000", 5, FrameState.FAILED)
+        await expect(page.locator(".legend")).to_contain_text("1 failed")
+        await expect(page.locator(".connection[data-state=live]")).to_be_visible()
+        pages = [path for method, path in farm.requests if path.endswith("/frames")]
+        assert len(pages) == 1
+
+
+async def test_a_reset_fetches_everything_again():
+    farm = small_farm()
+    async with visit(farm) as seen:
+        farm.set_job("job0000", name="Renamed in silence")
+        await expect(seen.page.get_by_role("heading", name="Renamed in silence")).to_be_visible()
+        farm.add_job("Came while away", [FrameState.WAITING] * 2, state=JobState.QUEUED)
+        farm.sequence += 5
+        farm.forget_events()
+        farm.drop_streams()
+        await expect(seen.page.get_by_role("heading", name="Came while away")).to_be_visible()
+
+
+async def test_pause_cancel_and_a_refusal():
+    farm = small_farm()
+    async with visit(farm) as seen:
+        page = seen.page
+        await page.get_by_role("button", name="Pause").click()
+        await expect(page.get_by_role("button", name="Resume")).to_be_visible()
+        assert farm.jobs["job0000"].paused
+        await page.get_by_role("button", name="Resume").click()
+        await page.get_by_role("button", name="Cancel").click()
+        await page.get_by_role("button", name="Keep it").click()
+        assert farm.jobs["job0000"].state is JobState.RENDERING
+        farm.set_frame("job0000", 5, FrameState.FAILED)
+        await page.get_by_role("button", name="Retry 1").click()
+        await expect(page.locator(".notice")).to_contain_text("nothing failed")
+        seen.complaints.clear()  # The browser reports the 409 itself.
+        await page.get_by_role("button", name="Cancel").click()
+        await page.get_by_role("button", name="Cancel the job").click()
+        await expect(page.get_by_role("heading", name="Ended 1")).to_be_visible()
+        await page.get_by_role("button", name="Remove").click()
+        await page.get_by_role("button", name="Remove the job").click()
+        await expect(page.get_by_role("heading", name="No jobs yet")).to_be_visible()
+        assert farm.jobs == {}
+
+
+async def test_priority_is_set_from_the_job_page():
+    farm = small_farm()
+    async with visit(farm, where="#/jobs/job0000") as seen:
+        await seen.page.get_by_label("Priority").fill("80")
+        await seen.page.get_by_label("Priority").press("Enter")
+        await expect(seen.page.get_by_role("button", name="Set")).to_be_enabled()
+        await seen.page.evaluate("location.hash = '#/'")
+        await expect(seen.page.locator(".job-card")).to_contain_text("priority 80")
+        assert farm.jobs["job0000"].priority == 80
+
+
+async def test_ten_thousand_frames_by_keyboard_and_by_mouse():
+    farm = large_farm()
+    async with visit(farm, where="#/jobs/job0000") as seen:
+        page = seen.page
+        field = page.get_by_role("slider", name="Frames")
+        await expect(field).to_have_attribute("aria-valuemax", "10000")
+        await field.focus()
+        await page.keyboard.press("Home")
+        await page.keyboard.press("ArrowRight")
+        await expect(field).to_have_attribute("aria-valuetext", "Frame 2: done")
+        await page.keyboard.press("f")
+        failed = min(
+            number
+            for number, frame in farm.frames["job0000"].items()
+            if frame.state is FrameState.FAILED and number > 2
+        )
+        await expect(page.locator(".frame-panel h2")).to_have_text(f"Frame {failed}")
+        await expect(page.locator(".attempt")).to_have_count(4)
+        assert page.url.endswith(f"/frames/{failed}")
+        await page.keyboard.press("End")
+        await expect(page.locator(".frame-panel h2")).to_have_text("Frame 10000")
+        await field.click(position={"x": 2, "y": 2})
+        await expect(page.locator(".frame-panel h2")).to_have_text("Frame 1")
+        await page.get_by_role("button", name="Close frame").click()
+        await expect(page.locator(".frame-panel")).to_be_hidden()
+
+
+async def test_a_changed_frame_changes_its_cell():
+    farm = small_farm()
+    async with visit(farm, where="#/jobs/job0000") as seen:
+        await expect(seen.page.locator(".tile")).to_have_count(3)
+        before = await cell_colour(seen.page, 5)
+        assert before == await cell_colour(seen.page, 4)
+        farm.set_frame("job0000", 6, FrameState.FAILED)
+        await expect(seen.page.locator(".legend")).to_contain_text("1 failed")
+        assert await cell_colour(seen.page, 5) != before
+        assert await cell_colour(seen.page, 4) == before
+
+
+async def cell_colour(page: Page, index: int) -> list[int]:
+    """RGBA of a point near the corner of a cell of the first row."""
+    return await page.evaluate(
+        """index => {
+            const canvas = document.querySelector(".field");
+            const size = 40 * devicePixelRatio;
+            return [...canvas.getContext("2d").getImageData(index * size + 4, 4, 1, 1).data];
+        }""",
+        index,
+    )
+
+
+async def test_a_frame_shows_its_picture_files_attempts_and_is_rendered_again():
+    farm = small_farm()
+    async with visit(farm, where="#/jobs/job0000/frames/2") as seen:
+        panel = seen.page.locator(".frame-panel")
+        await expect(panel.get_by_role("img")).to_have_js_property("complete", True)
+        assert await panel.get_by_role("img").evaluate("image => image.naturalWidth") == 320
+        await expect(panel.get_by_role("link", name="shot_0002.png")).to_be_visible()
+        await expect(panel.locator(".attempt")).to_contain_text("atlas")
+        await panel.get_by_role("button", name="Render this frame again").click()
+        await expect(seen.page.locator(".notice")).to_be_visible()
+        seen.complaints.clear()  # The browser reports the 409 itself.
+        assert farm.bodies == [{"frames": "2"}]
+
+
+async def test_nodes_are_filtered_drained_and_enabled():
+    farm = large_farm()
+    async with visit(farm, where="#/nodes") as seen:
+        page = seen.page
+        await expect(page.locator(".node-card")).to_have_count(200)
+        await page.get_by_label("Filter nodes").fill("node-004 optix")
+        await expect(page.locator(".node-card")).to_have_count(1)
+        card = page.locator(".node-card")
+        await expect(card).to_contain_text("Feature film, reel 3")
+        await card.get_by_role("button", name="Drain").click()
+        await expect(card.locator(".pill")).to_have_text("Draining")
+        await card.get_by_role("button", name="Enable").click()
+        await expect(card.locator(".pill")).to_have_text("Idle")
+
+
+async def test_a_job_that_is_not_there_is_said_to_be_missing():
+    async with visit(small_farm(), where="#/jobs/nothing") as seen:
+        await expect(seen.page.get_by_role("alert")).to_have_text("There is no such job.")
+        seen.complaints.clear()  # The browser reports the 404 itself.
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+async def test_nothing_stands_beyond_the_edge(width: int):
+    async with visit(large_farm(), width=width) as seen:
+        for where in ("#/", "#/nodes", "#/jobs/job0000", "#/jobs/job0001/frames/3"):
+            await seen.page.evaluate("where => { location.hash = where }", where)
+            await expect(seen.page.locator("main .card:visible").first).to_be_visible()
+            assert await seen.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+async def test_every_control_has_a_name():
+    async with visit(large_farm()) as seen:
+        for where in ("#/", "#/nodes", "#/jobs/job0001/frames/3"):
+            await seen.page.evaluate("where => { location.hash = where }", where)
+            await expect(seen.page.locator("main .card:visible").first).to_be_visible()
+            tree = await seen.page.locator("body").aria_snapshot()
+            nameless = [
+                line
+                for line in tree.splitlines()
+                if re.fullmatch(r"\s*- (button|link|textbox|searchbox|slider|tab)", line)
+            ]
+            assert nameless == []
