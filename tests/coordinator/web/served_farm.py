@@ -17,7 +17,6 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 from PIL import Image, ImageDraw
-
 from rendermill.coordinator.web import CONTENT_SECURITY_POLICY, INDEX, STATIC_DIR
 from rendermill.protocol import views
 from rendermill.protocol.codec import encode_json

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import pytest
 from playwright.async_api import BrowserContext, Page, async_playwright, expect
-
 from rendermill.protocol.states import FrameState, JobState, NodeState
 
 from .served_farm import HOSTILE, TOKEN, ServedFarm, large_farm
