@@ -38,15 +38,16 @@ class DeliveryRecord:
         """Note that ``file`` is in its place. Raises OSError."""
         if self.files.get(str(file)) != sha256:
             self.files[str(file)] = sha256
-            self._append({"file": str(file), "sha256": sha256})
+            self.append({"file": str(file), "sha256": sha256})
 
     def complete(self) -> None:
         """Note that the job has ended and all of it is here. Raises OSError."""
         if not self.is_complete:
             self.is_complete = True
-            self._append({"complete": True})
+            self.append({"complete": True})
 
-    def _append(self, row: dict[str, Any]) -> None:
+    def append(self, row: dict[str, Any]) -> None:
+        """Write one line. Raises OSError."""
         with self.path.open("ab") as out:
             out.write(json.dumps(row).encode() + b"\n")
 
@@ -67,7 +68,7 @@ def open_record(job: str, farm_id: str, destination: Path | None) -> DeliveryRec
     if path.exists() and not path.read_bytes().endswith(b"\n"):
         with path.open("ab") as out:
             out.write(b"\n")
-    record._append(
+    record.append(
         {
             "job": job,
             "farm_id": farm_id,

@@ -1,0 +1,578 @@
+"""The farm as seen from a thread that must never wait: Blender's main thread.
+
+`FarmThread` runs everything that talks to the farm in one daemon thread with an asyncio loop of its
+own. Commands go in, events come out; both are small frozen dataclasses, both sets are closed::
+
+    thread = FarmThread()
+    thread.start()
+    thread.send(Connect())
+    request = thread.send(Submit(captured, deliver=True))
+    ...
+    for event in thread.drain(limit=50):          # in a timer, under a time budget
+        match event:
+            case Connected(farm=farm): ...
+            case SubmissionMoved(request=r, progress=p): ...
+            case Finished(request=r): ...          # exactly one Finished or Failed per request
+            case Failed(request=r, sentence=text): ...
+    thread.stop()                                  # when the add-on is disabled
+
+Every command but `Cancel` and `Stop` gets exactly one terminal event with its number: `Finished`
+or `Failed` (after a `Cancel` it is ``Failed(cancelled=True)``). Between them come the others.
+`Connect` is a request that lasts: it ends only with an error, a `Cancel` or `Stop`; while it
+lasts, views arrive as `Connected`, `JobsListed`, `JobChanged`, ..., over lost connections too.
+
+No event holds anything of bpy; all of it may be kept, compared and shown as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from ...protocol.manifest import ManifestError
+from ...protocol.scene import CapturedScene
+from ...protocol.views import (
+    Event,
+    FarmView,
+    FrameView,
+    JobPage,
+    JobView,
+    NodePage,
+    NodeView,
+)
+from ...wire.connection import FarmConnection, backoff
+from ...wire.credentials import Credentials, CredentialsError, JoinToken
+from ...wire.discovery import join, resolve
+from ...wire.errors import FarmError, NoCoordinator, NotFound, Unreachable
+from ...wire.places import user_label
+from .delivery import Delivered, DeliveryProgress, deliver
+from .delivery_record import forget_delivery, unfinished
+from .errors import ClientError
+from .submission import SubmitProgress, Submitted, discard, submit
+
+log = logging.getLogger(__name__)
+
+JOBS_SHOWN = 200
+"""Newest jobs that are listed when a connection begins; later ones arrive as events."""
+SEARCH_AGAIN_SECONDS = 10.0
+"""Pause between two searches for a coordinator while there is none."""
+STOP_SECONDS = 5.0
+
+
+# --- commands ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Find the coordinator and follow the farm. Replaces the connection there was.
+
+    While there is no coordinator it is looked for again and again; `Disconnected` says why.
+    """
+
+    url: str | None = None
+    """None: as `wire.discovery.resolve` finds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Join a farm with the token its coordinator prints, remember it, then `Connect` to it."""
+
+    url: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Send a scene and queue its job. The scene's scratch folder is deleted in the end.
+
+    A `Cancel` before `JobAccepted` means that there is no job; after it, it ends the delivery and
+    leaves the job alone (`Act` cancels that)."""
+
+    captured: CapturedScene
+    send_anyway: bool = False
+    idempotency_key: str | None = None
+    deliver: bool = True
+    """Bring the frames home as well. The request then ends when the job has ended and all is here;
+    `JobAccepted` comes in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Bring the frames of a job home. A second one for the same job replaces the first."""
+
+    job: str
+    destination: Path | None = None
+    overwrite: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeDeliveries:
+    """Go on with every delivery that was begun on this machine and is not complete.
+
+    Each goes on under this request's number; it ends when all of them have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Do something to a job: ``cancel``, ``pause``, ``resume``, ``retry`` or ``delete``."""
+
+    job: str
+    action: str
+    frames: str | None = None
+    """For ``retry``: these frames, even those that are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetPriority:
+    """Give a job another priority, `PRIORITY_MIN` to `PRIORITY_MAX`."""
+
+    job: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop a request. Harmless when it has ended."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the thread; what runs is cancelled. Sent by `FarmThread.stop`."""
+
+
+Command = Connect | Join | Submit | Deliver | ResumeDeliveries | Act | SetPriority | Cancel | Stop
+
+
+# --- events --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The farm answers (again). Where views must be taken anew `JobsListed` and `NodesListed`
+    follow; after a short break they do not, since no change was missed."""
+
+    farm: FarmView
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The farm does not answer (yet). It is tried again; views known so far may be out of date."""
+
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobsListed:
+    """The jobs of the farm, newest first, at most `JOBS_SHOWN`."""
+
+    jobs: tuple[JobView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodesListed:
+    """The nodes of the farm."""
+
+    nodes: tuple[NodeView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobChanged:
+    """A job is new or has changed."""
+
+    job: JobView
+
+
+@dataclass(frozen=True, slots=True)
+class JobRemoved:
+    """A job was deleted."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrameChanged:
+    """A frame of a job has changed."""
+
+    job: str
+    frame: FrameView
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChanged:
+    """A node is new or has changed."""
+
+    node: NodeView
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionMoved:
+    """How far a `Submit` is."""
+
+    request: int
+    progress: SubmitProgress
+
+
+@dataclass(frozen=True, slots=True)
+class JobAccepted:
+    """The farm has the whole scene and has queued the job, durably."""
+
+    request: int
+    submitted: Submitted
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryMoved:
+    """How far a delivery is."""
+
+    request: int
+    progress: DeliveryProgress
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryEnded:
+    """The job has ended and all of its files are here."""
+
+    request: int
+    delivered: Delivered
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The request is done. Terminal."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The request ended without success. Terminal. ``sentence`` is for the artist."""
+
+    request: int
+    sentence: str
+    error: Exception | None = None
+    """`FarmError` or `ClientError`, for who wants to tell them apart (`MissingFiles.missing`)."""
+    cancelled: bool = False
+
+
+FarmEvent = (
+    Connected
+    | Disconnected
+    | JobsListed
+    | NodesListed
+    | JobChanged
+    | JobRemoved
+    | FrameChanged
+    | NodeChanged
+    | SubmissionMoved
+    | JobAccepted
+    | DeliveryMoved
+    | DeliveryEnded
+    | Finished
+    | Failed
+)
+
+
+# --- the thread ----------------------------------------------------------------------------------
+
+
+class FarmThread:
+    """The thread. All methods are for the owner's thread and return at once, `stop` excepted."""
+
+    def __init__(self) -> None:
+        self._events: SimpleQueue[FarmEvent] = SimpleQueue()
+        self._commands: SimpleQueue[tuple[int, Command]] = SimpleQueue()
+        self._numbers = itertools.count(1)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ready = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread lives."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the thread. Harmless when it runs."""
+        if self.is_running:
+            return
+        self._ready.clear()
+        # A daemon: Blender must be able to quit whatever the network does.
+        self._thread = threading.Thread(target=self._run, name="rendermill-farm", daemon=True)
+        self._thread.start()
+
+    def send(self, command: Command) -> int:
+        """Hand over a command and return the number of its request."""
+        request = next(self._numbers)
+        self._commands.put((request, command))
+        # Commands sent before the loop stands are found by it when it does.
+        if self._ready.is_set() and self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._wake.set)
+        return request
+
+    def drain(self, limit: int = 1000) -> Iterator[FarmEvent]:
+        """Give the events that are waiting, at most ``limit``; stop taking them at any time."""
+        for _ in range(limit):
+            try:
+                yield self._events.get_nowait()
+            except Empty:
+                return
+
+    def stop(self, wait_seconds: float = STOP_SECONDS) -> bool:
+        """Cancel everything and end the thread; whether it ended within ``wait_seconds``."""
+        if self._thread is None:
+            return True
+        self.send(Stop())
+        self._thread.join(wait_seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._ready.set()
+        work = _Work(self._events.put)
+        try:
+            while True:
+                self._wake.clear()
+                with contextlib.suppress(Empty):
+                    while True:
+                        request, command = self._commands.get_nowait()
+                        if isinstance(command, Stop):
+                            return
+                        work.begin(request, command)
+                await self._wake.wait()
+        finally:
+            await work.close()
+
+
+class _Work:
+    """What runs in the loop: a task for each request, and the way into the farm."""
+
+    def __init__(self, emit: Callable[[FarmEvent], None]) -> None:
+        self._emit = emit
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._following: int | None = None
+        self._deliveries: dict[str, int] = {}
+        self._url: str | None = None
+        self._credentials: Credentials | None = None
+
+    def begin(self, request: int, command: Command) -> None:
+        match command:
+            case Cancel():
+                self._cancel(command.request)
+                return
+            case Connect():
+                self._replace_following(request)
+                work = self._follow(command.url)
+            case Join():
+                work = self._join(command)
+            case Submit():
+                work = self._submit(request, command)
+            case Deliver():
+                work = self._deliver(request, command)
+            case ResumeDeliveries():
+                work = self._resume(request)
+            case Act():
+                work = self._act(command)
+            case SetPriority():
+                work = self._set_priority(command)
+            case Stop():
+                raise AssertionError("Stop is handled by the thread")
+        task = asyncio.ensure_future(self._guard(request, work))
+        self._tasks[request] = task
+        task.add_done_callback(lambda _: self._tasks.pop(request, None))
+
+    async def close(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _cancel(self, request: int) -> None:
+        task = self._tasks.get(request)
+        if task is not None:
+            task.cancel()
+
+    async def _guard(self, request: int, work: Awaitable[None]) -> None:
+        """Run ``work`` and say how it ended, once."""
+        try:
+            await work
+        except asyncio.CancelledError:
+            self._emit(Failed(request, "Cancelled.", cancelled=True))
+            raise
+        except (FarmError, ClientError, CredentialsError, ManifestError) as error:
+            self._emit(Failed(request, str(error), error))
+        except Exception as error:
+            log.exception("request failed request=%d", request)
+            self._emit(Failed(request, f"Rendermill failed: {error!r}.", error))
+        else:
+            self._emit(Finished(request))
+
+    async def _way_in(self) -> Credentials:
+        """Return credentials whose coordinator answered before; asked anew after a failure."""
+        if self._credentials is None:
+            self._credentials = await resolve(self._url)
+        return self._credentials
+
+    @contextlib.asynccontextmanager
+    async def _farm(self, patience_seconds: float = 30.0):
+        async with FarmConnection(await self._way_in(), patience_seconds=patience_seconds) as farm:
+            try:
+                yield farm
+            except Unreachable:
+                # It may come back at another address.
+                self._credentials = None
+                raise
+
+    # --- requests ---
+
+    def _replace_following(self, request: int) -> None:
+        if self._following is not None:
+            self._cancel(self._following)
+        self._following = request
+
+    async def _follow(self, url: str | None) -> None:
+        self._url, self._credentials = url, None
+        failures = 0
+        while True:
+            try:
+                async with self._farm(patience_seconds=2.0) as farm:
+                    await self._follow_connected(farm)
+            except NoCoordinator as error:
+                self._emit(Disconnected(str(error)))
+                await asyncio.sleep(SEARCH_AGAIN_SECONDS)
+            except Unreachable as error:
+                failures += 1
+                self._emit(Disconnected(str(error)))
+                await asyncio.sleep(backoff(min(failures, 6)))
+
+    async def _follow_connected(self, farm: FarmConnection) -> None:
+        while True:
+            view = await farm.get("/api/v1/farm", FarmView)
+            self._emit(Connected(view, farm.credentials.url))
+            jobs = await farm.get("/api/v1/jobs", JobPage, params={"limit": JOBS_SHOWN})
+            self._emit(JobsListed(jobs.jobs))
+            self._emit(NodesListed((await farm.get("/api/v1/nodes", NodePage)).nodes))
+
+            def changed(is_connected: bool, view: FarmView = view) -> None:
+                # No view is missed: the events go on where they broke off.
+                if is_connected:
+                    self._emit(Connected(view, farm.credentials.url))
+                else:
+                    self._emit(Disconnected("The coordinator does not answer; trying again."))
+
+            events = farm.events(after=view.sequence, on_connection=changed)
+            async with contextlib.aclosing(events):
+                async for event in events:
+                    if event.kind == "reset":
+                        break
+                    self._emit_view(event)
+
+    def _emit_view(self, event: Event) -> None:
+        if event.kind == "job" and event.job is not None:
+            self._emit(JobChanged(event.job))
+        elif event.kind == "job_removed":
+            self._emit(JobRemoved(event.job_id))
+        elif event.kind == "frame" and event.frame is not None:
+            self._emit(FrameChanged(event.job_id, event.frame))
+        elif event.kind == "node" and event.node is not None:
+            self._emit(NodeChanged(event.node))
+
+    async def _join(self, command: Join) -> None:
+        credentials = await join(command.url, JoinToken.parse(command.token), name=user_label())
+        self._url, self._credentials = credentials.url, credentials
+
+    async def _submit(self, request: int, command: Submit) -> None:
+        try:
+            async with self._farm() as farm:
+                submitted = await submit(
+                    farm,
+                    command.captured,
+                    progress=lambda progress: self._emit(SubmissionMoved(request, progress)),
+                    idempotency_key=command.idempotency_key,
+                    send_anyway=command.send_anyway,
+                )
+        finally:
+            await asyncio.shield(asyncio.to_thread(discard, command.captured))
+        self._emit(JobAccepted(request, submitted))
+        if command.deliver:
+            await self._deliver(request, Deliver(submitted.job.id))
+
+    async def _deliver(self, request: int, command: Deliver) -> None:
+        earlier = self._deliveries.get(command.job)
+        if earlier is not None and earlier != request:
+            self._cancel(earlier)
+        self._deliveries[command.job] = request
+        try:
+            delivered = await self._deliver_patiently(request, command)
+        except NotFound:
+            forget_delivery(command.job)
+            raise
+        finally:
+            if self._deliveries.get(command.job) == request:
+                del self._deliveries[command.job]
+        self._emit(DeliveryEnded(request, delivered))
+
+    async def _deliver_patiently(self, request: int, command: Deliver) -> Delivered:
+        """Deliver for as long as it takes: a coordinator that is away comes back."""
+        failures = 0
+        while True:
+            try:
+                async with self._farm() as farm:
+                    return await deliver(
+                        farm,
+                        command.job,
+                        destination=command.destination,
+                        overwrite=command.overwrite,
+                        progress=lambda progress: self._emit(DeliveryMoved(request, progress)),
+                    )
+            except (Unreachable, NoCoordinator):
+                failures += 1
+                await asyncio.sleep(backoff(min(failures + 4, 16)))
+
+    async def _resume(self, request: int) -> None:
+        async with self._farm() as farm:
+            farm_id = (await farm.health()).farm_id
+        records = await asyncio.to_thread(unfinished, farm_id)
+        commands = [
+            Deliver(record.job, record.destination)
+            for record in records
+            if record.job not in self._deliveries
+        ]
+        outcomes = await asyncio.gather(
+            *(self._deliver(request, command) for command in commands), return_exceptions=True
+        )
+        for outcome in outcomes:
+            # A job that was deleted meanwhile has nothing left to deliver.
+            if isinstance(outcome, BaseException) and not isinstance(outcome, NotFound):
+                raise outcome
+
+    async def _act(self, command: Act) -> None:
+        async with self._farm(patience_seconds=5.0) as farm:
+            if command.action == "delete":
+                await farm.delete(f"/api/v1/jobs/{command.job}")
+                return
+            body = {"frames": command.frames} if command.frames else None
+            job = await farm.post(
+                f"/api/v1/jobs/{command.job}/{command.action}", JobView, body=body
+            )
+            self._emit(JobChanged(job))
+
+    async def _set_priority(self, command: SetPriority) -> None:
+        async with self._farm(patience_seconds=5.0) as farm:
+            body = {"priority": command.priority}
+            job = await farm.patch(f"/api/v1/jobs/{command.job}", JobView, body=body)
+            self._emit(JobChanged(job))
