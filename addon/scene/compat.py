@@ -6,6 +6,7 @@ a node feeds to its own Blender, so nothing here may know of the rest of the pac
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,15 @@ def compositor_tree(scene: Any) -> Any | None:
     return scene.node_tree if scene.use_nodes else None
 
 
+def has_composite_output(scene: Any) -> bool:
+    """Whether the compositor of ``scene`` has a node for the main image."""
+    tree = compositor_tree(scene)
+    wanted = (
+        "NodeGroupOutput" if hasattr(scene, "compositing_node_group") else "CompositorNodeComposite"
+    )
+    return tree is not None and any(node.bl_idname == wanted for node in tree.nodes)
+
+
 def strips(scene: Any) -> tuple[Any, ...]:
     """Return every sequencer strip of ``scene``, those inside meta strips included."""
     editor = scene.sequence_editor
@@ -49,6 +59,34 @@ def top_strips(scene: Any) -> tuple[Any, ...]:
     if editor is None:
         return ()
     return tuple(editor.strips if hasattr(editor, "strips") else editor.sequences)
+
+
+def renders_sequencer(scene: Any) -> bool:
+    """Whether Blender renders the sequencer instead of the scene (``RE_seq_render_active``)."""
+    if not scene.render.use_sequencer or scene.sequence_editor is None:
+        return False
+    channels = scene.sequence_editor.channels
+    return any(
+        strip.type != "SOUND" and not strip.mute and not channels[strip.channel].mute
+        for strip in top_strips(scene)
+    )
+
+
+def frame_size(scene: Any) -> tuple[int, int]:
+    """Return width and height in pixels after percentage and crop, in Blender's own arithmetic."""
+    render = scene.render
+    width = render.resolution_x * render.resolution_percentage // 100
+    height = render.resolution_y * render.resolution_percentage // 100
+    if not (render.use_border and render.use_crop_to_border) or renders_sequencer(scene):
+        return width, height
+    left, right = _cut(render.border_min_x, width), _cut(render.border_max_x, width)
+    bottom, top = _cut(render.border_min_y, height), _cut(render.border_max_y, height)
+    return right - left, top - bottom
+
+
+def _cut(fraction: float, size: int) -> int:
+    """Multiply as Blender does: 32-bit floats, rounded once, then cut to an int."""
+    return int(struct.unpack("f", struct.pack("f", fraction * size))[0])
 
 
 def set_image_format(settings: Any, file_format: str) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 import bpy
 
 from ...protocol.scene import MissingFile
-from . import compat
 from .paths import (
     PathKind,
     PathSlot,
@@ -283,6 +282,11 @@ def _bake_files(folder: str) -> Iterator[str]:
         folders[:] = [] if inside or depth > 2 else sorted(folders)
 
 
+def has_bake(folder: str) -> bool:
+    """Whether a Geometry Nodes bake lies in ``folder``."""
+    return next(_bake_files(folder), None) is not None
+
+
 def _walk(folder: str) -> Iterator[str]:
     """Yield every file below a folder, of none when it is too wide to be a cache."""
     if is_too_wide(folder):
@@ -290,12 +294,3 @@ def _walk(folder: str) -> Iterator[str]:
     for place, folders, names in os.walk(folder):
         folders.sort()
         yield from (os.path.join(place, name) for name in sorted(names))
-
-
-def linked_libraries() -> list[str]:
-    """Return the absolute paths of all linked .blend files, nested ones included."""
-    return [
-        os.path.normpath(bpy.path.abspath(library.filepath))
-        for library in bpy.data.libraries
-        if not compat.is_packed_library(library)
-    ]

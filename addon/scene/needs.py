@@ -14,7 +14,6 @@ import bpy
 
 from ...protocol.job import Capability, Device
 from . import compat
-from .outputs import renders_sequencer
 
 _ALEMBIC = (".abc",)
 _USD = (".usd", ".usda", ".usdc", ".usdz")
@@ -29,7 +28,7 @@ def rendered_scenes(scene: Any) -> tuple[Any, ...]:
         if current in found:
             continue
         found.append(current)
-        if renders_sequencer(current):
+        if compat.renders_sequencer(current):
             open_scenes += [
                 strip.scene
                 for strip in compat.strips(current)
@@ -79,7 +78,7 @@ def _asks_gpu(scene: Any) -> bool:
 
 def _draws(scene: Any) -> bool:
     """Whether the scene's own 3D content is rendered, not its sequencer in its place."""
-    return not renders_sequencer(scene)
+    return not compat.renders_sequencer(scene)
 
 
 def samples(scene: Any) -> int:
@@ -137,7 +136,7 @@ def _denoises(scene: Any) -> bool:
 
 
 def _compositor_needs(scene: Any) -> set[Capability]:
-    nodes = [] if renders_sequencer(scene) else list(compositor_nodes(scene))
+    nodes = [] if compat.renders_sequencer(scene) else list(compositor_nodes(scene))
     needed: set[Capability] = set()
     if any(node.bl_idname == "CompositorNodeDenoise" for node in nodes):
         needed.add(Capability.OPENIMAGEDENOISE)

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import bpy
-import numpy
 
 from ...protocol.job import Film, FrameImage, OutputRoot
 from . import compat
@@ -110,7 +109,7 @@ def file_output_nodes(scene: Any) -> tuple[tuple[str, Any], ...]:
     None where the compositor does not run. A group that is used twice is listed once.
     """
     tree = compat.compositor_tree(scene)
-    if tree is None or not scene.render.use_compositing or renders_sequencer(scene):
+    if tree is None or not scene.render.use_compositing or compat.renders_sequencer(scene):
         return ()
     return tuple(_file_outputs(tree, "", set()))
 
@@ -127,15 +126,57 @@ def _file_outputs(tree: Any, owner: str, seen: set[int]) -> Iterator[tuple[str, 
             yield from _file_outputs(group, group.name, seen)
 
 
-def renders_sequencer(scene: Any) -> bool:
-    """Whether Blender renders the sequencer instead of the scene (``RE_seq_render_active``)."""
-    if not scene.render.use_sequencer or scene.sequence_editor is None:
-        return False
-    channels = scene.sequence_editor.channels
-    return any(
-        strip.type != "SOUND" and not strip.mute and not channels[strip.channel].mute
-        for strip in compat.top_strips(scene)
-    )
+def expected_files(scene: Any, frame: int) -> Iterator[tuple[str, str]]:
+    """Yield (path, label of the writer) of what Blender would write here for a frame.
+
+    Views of stereo scenes aside, since they never differ between writers. Templates that only
+    Blender can read stay as they are.
+    """
+    if not writes_film(scene):
+        try:
+            yield os.path.abspath(scene.render.frame_path(frame=frame)), "Render output"
+        except RuntimeError:  # a template that Blender cannot read; `checks` says so
+            return
+    for _, node in file_output_nodes(scene):
+        label = node.label or node.name
+        folder, name = node_output(node)
+        multilayer = compat.is_multilayer_output(node)
+        prefix = name + compat.file_output_name(node)
+        for slot in [None] if multilayer else compat.file_output_slots(node):
+            file_format = slot.file_format if slot else compat.MULTILAYER_FORMAT
+            stem = prefix + (slot.name if slot else "")
+            path = os.path.join(folder, numbered(stem, frame)) + _EXTENSIONS.get(file_format, "")
+            yield os.path.normpath(path), f'File Output node "{label}"'
+
+
+def numbered(name: str, frame: int) -> str:
+    """Return ``name`` with the frame number where Blender puts it (``BLI_path_frame``)."""
+    head, slash, last = name.rpartition("/")
+    groups = list(re.finditer(r"#+", last))
+    if not groups:
+        return name + _padded(frame, _FRAME_DIGITS)
+    found = groups[-1]
+    number = _padded(frame, len(found[0]))
+    return head + slash + last[: found.start()] + number + last[found.end() :]
+
+
+_EXTENSIONS = {
+    "BMP": ".bmp",
+    "IRIS": ".rgb",
+    "PNG": ".png",
+    "JPEG": ".jpg",
+    "JPEG2000": ".jp2",
+    "TARGA": ".tga",
+    "TARGA_RAW": ".tga",
+    "CINEON": ".cin",
+    "DPX": ".dpx",
+    "OPEN_EXR": ".exr",
+    "OPEN_EXR_MULTILAYER": ".exr",
+    "HDR": ".hdr",
+    "TIFF": ".tif",
+    "WEBP": ".webp",
+    "AVIF": ".avif",
+}
 
 
 # --- what a frame looks like -------------------------------------------------------------------
@@ -143,7 +184,7 @@ def renders_sequencer(scene: Any) -> bool:
 
 def frame_image(scene: Any) -> FrameImage:
     """Return size, format and view files of the main output of a frame."""
-    width, height = frame_size(scene)
+    width, height = compat.frame_size(scene)
     render, settings = scene.render, scene.render.image_settings
     views: tuple[str, ...] = ()
     if render.use_multiview:
@@ -153,26 +194,6 @@ def frame_image(scene: Any) -> FrameImage:
             views = view_suffixes(scene)
     file_format = FILM_FRAME_FORMAT if writes_film(scene) else settings.file_format
     return FrameImage(width=width, height=height, file_format=file_format, views=views)
-
-
-def frame_size(scene: Any) -> tuple[int, int]:
-    """Return width and height in pixels after percentage and crop, in Blender's own arithmetic."""
-    render = scene.render
-    width = render.resolution_x * render.resolution_percentage // 100
-    height = render.resolution_y * render.resolution_percentage // 100
-    if render.use_border and render.use_crop_to_border and not renders_sequencer(scene):
-        # Blender multiplies 32-bit floats by ints and cuts, and so must this.
-        left, right, bottom, top = (
-            int(numpy.float32(fraction) * numpy.float32(size))
-            for fraction, size in (
-                (render.border_min_x, width),
-                (render.border_max_x, width),
-                (render.border_min_y, height),
-                (render.border_max_y, height),
-            )
-        )
-        return right - left, top - bottom
-    return width, height
 
 
 def _stereo_size(stereo: Any, width: int, height: int) -> tuple[int, int]:

@@ -313,12 +313,17 @@ def iterate_point_caches() -> Iterator[tuple[Any, str, Any]]:
 
 
 def _nodes_modifier_slots(owner: Any, modifier: Any, label: str) -> Iterator[PathSlot]:
-    used = modifier.show_render and bool(modifier.bakes)
-    if modifier.bake_directory and getattr(modifier, "bake_target", "DISK") == "DISK":
-        yield PathSlot(owner, label, PathKind.BAKE_FOLDER, modifier, "bake_directory", used)
+    # Without its files a bake is no error but undone: Blender then runs the nodes themselves.
+    own = getattr(modifier, "bake_target", "DISK")
     for bake in modifier.bakes:
-        if bake.use_custom_path and bake.directory:
-            yield PathSlot(owner, label, PathKind.BAKE_FOLDER, bake, "directory", used)
+        target = getattr(bake, "bake_target", "INHERIT")
+        if (own if target == "INHERIT" else target) != "DISK":
+            continue
+        holder, attribute = modifier, "bake_directory"
+        if bake.use_custom_path:
+            holder, attribute = bake, "directory"
+        if getattr(holder, attribute):
+            yield PathSlot(owner, label, PathKind.BAKE_FOLDER, holder, attribute, False)
     if modifier.node_group is None:
         return
     for item in modifier.node_group.interface.items_tree:
