@@ -54,6 +54,8 @@ class JobRecord:
     ended: float | None = None
     problem: str = ""
     """The last failure, one sentence; '' when there was none."""
+    assembly_failed: bool = False
+    """It failed although every frame is done."""
     penalties: tuple[NodePenalty, ...] = ()
 
 

@@ -1,0 +1,252 @@
+"""The farm: events and time in, decisions out. The only place where states change.
+
+No I/O, no clock, no randomness: the same events at the same times give the same decisions. The
+law: what the farm knows changes only inside `Farm.apply` (and once, at start, in `Farm.restore`);
+everything that must survive is in the `Save...` decisions of the event that changed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...protocol.states import JobState
+from . import orders, presence
+from .attempts import forgive
+from .config import FarmConfig
+from .copies import plan_search, search
+from .decisions import Decision
+from .ending import conclude, end
+from .events import (
+    AssemblyFailed,
+    AssemblyFinished,
+    FarmEvent,
+    FarmRefusal,
+    JobCancelled,
+    JobPaused,
+    JobRemoved,
+    JobResumed,
+    JobSubmitted,
+    MessageReceived,
+    NodeDisabled,
+    NodeDisconnected,
+    NodeDrained,
+    NodeEnabled,
+    NodeJoined,
+    PriorityChanged,
+    RetryRequested,
+    ScoutsApproved,
+    Tick,
+)
+from .jobs import open_job
+from .leases import Lease
+from .leasing import hold
+from .nodes import Node
+from .outcome import Outcome
+from .records import FrameRecord, JobRecord, NodeRecord
+from .scheduling import dispatch
+from .state import FarmState, Timer
+from .views import FarmViews
+
+
+class Farm(FarmViews):
+    """See the module. Reading (`FarmViews`) never changes anything."""
+
+    def __init__(self, config: FarmConfig) -> None:
+        super().__init__(FarmState(config))
+
+    def restore(
+        self,
+        jobs: Iterable[JobRecord],
+        frames: Iterable[FrameRecord],
+        nodes: Iterable[NodeRecord],
+        epoch_ceiling: int,
+        now: float,
+    ) -> list[Decision]:
+        """Take over what the database holds; once, before the first event.
+
+        Every lease runs anew in full: what passed while nobody listened is held against no node.
+        Raises `ValueError` for records that contradict each other.
+        """
+        state = self.state
+        assert not (state.jobs or state.nodes), "restore comes before the first event"
+        state.now = now
+        state.outcome = Outcome(state.jobs)
+        state.next_epoch = state.epoch_ceiling = max(epoch_ceiling, 1)
+        state.first_new_epoch = state.next_epoch
+        for record in nodes:
+            node = Node(record, last_seen=now, frames_done=record.frames_done)
+            state.nodes[node.id] = node
+        by_job: dict[str, list[FrameRecord]] = {}
+        for frame in frames:
+            by_job.setdefault(frame.job, []).append(frame)
+        for record in sorted(jobs, key=lambda record: record.number):
+            job = open_job(record)
+            job.table.load(by_job.pop(record.id, ()))
+            state.add_job(job)
+            for penalty in record.penalties:
+                state.wake(penalty.until, Timer.FORGIVE, job.id)
+        if by_job:
+            job_id = min(by_job)
+            raise ValueError(f"The database has frames of job {job_id}, which it does not have.")
+        for job in state.jobs.values():
+            depends = job.record.spec.depends_on
+            job.waits_for = {other for other in depends if not state.is_done(other)}
+            if job.record.state is JobState.ASSEMBLING:
+                state.outcome.assemblies[job.id] = None
+            for position, record in job.table.records.items():
+                self._restore_frame(job.id, position, record)
+        for node in state.nodes.values():
+            if node.leases:
+                presence.watch(state, node)
+        return self._settle()
+
+    def _restore_frame(self, job_id: str, position: int, record: FrameRecord) -> None:
+        state = self.state
+        job = state.jobs[job_id]
+        if record.result is not None:
+            result = record.result
+            job.breaker.succeeded()
+            node = state.nodes.get(result.node)
+            if node is not None and not job.has_ended:
+                requires = job.record.spec.requires
+                elsewhere = node.slowness(requires.engine, requires.device)
+                job.speeds.learn(node.id, position, result.stats.seconds, elsewhere)
+            elif job.has_ended:
+                job.speeds.done += 1
+                job.speeds.total_seconds += result.stats.seconds
+            if result.thumbnail:
+                job.newest_thumbnail = record.frame
+        for stored in record.leases:
+            if stored.node not in state.nodes:
+                raise ValueError(
+                    f"The database has a lease of node {stored.node}, but no such node."
+                )
+            lease = Lease(
+                job=job_id,
+                position=position,
+                frame=record.frame,
+                generation=record.generation,
+                epoch=stored.epoch,
+                node=stored.node,
+                incarnation=stored.incarnation,
+                granted=stored.granted,
+                active=state.now,
+                is_copy=position in job.leases_at,
+            )
+            hold(state, lease)
+
+    def apply(self, event: FarmEvent, now: float) -> list[Decision]:
+        """Handle one event; return what is to be done, in order.
+
+        ``now`` is in seconds and never smaller than the last. Raises `FarmRefusal`, with nothing
+        changed, for a request of a person that cannot be carried out.
+        """
+        state = self.state
+        assert now >= state.now, "time does not run backwards"
+        state.now = now
+        state.outcome = Outcome(state.jobs)
+        state.first_new_epoch = state.next_epoch
+        self._handle(event)
+        self._run_timers()
+        return self._settle()
+
+    def next_wakeup(self, now: float) -> float | None:
+        """Return when a `Tick` is due: a time not before ``now``, None while nothing is pending."""
+        due = self.state.next_timer()
+        return None if due is None else max(due, now)
+
+    def _settle(self) -> list[Decision]:
+        state = self.state
+        # Ending a job can let others begin, never end them: two rounds see all of it.
+        for _ in range(2):
+            for job_id in list(state.fresh):
+                job = state.jobs.get(job_id)
+                if job is not None:
+                    conclude(state, job)
+        dispatch(state)
+        plan_search(state)
+        return state.outcome.decisions()
+
+    def _run_timers(self) -> None:
+        state = self.state
+        while (due := state.due()) is not None:
+            timer, key = due
+            match timer:
+                case Timer.SILENCE:
+                    presence.look_at_silence(state, state.nodes[key])
+                case Timer.REST:
+                    state.place(state.nodes[key])
+                    state.outcome.show_node(state.nodes[key])
+                case Timer.LEASES:
+                    presence.look_at_leases(state, state.nodes[key])
+                case Timer.FORGIVE:
+                    if key in state.jobs and not state.jobs[key].has_ended:
+                        forgive(state, state.jobs[key])
+                case Timer.COPIES:
+                    search(state)
+
+    def _handle(self, event: FarmEvent) -> None:
+        state = self.state
+        match event:
+            case MessageReceived():
+                presence.hear(state, event.node, event.incarnation, event.message)
+            case Tick():
+                pass
+            case NodeJoined():
+                presence.join(state, event.hello)
+            case NodeDisconnected():
+                presence.disconnect(state, event.node, event.incarnation)
+            case NodeDrained():
+                orders.drain(state, orders.find_node(state, event.node))
+            case NodeDisabled():
+                orders.disable(state, orders.find_node(state, event.node))
+            case NodeEnabled():
+                orders.enable(state, orders.find_node(state, event.node))
+            case JobSubmitted():
+                orders.submit(state, event)
+            case AssemblyFinished() | AssemblyFailed():
+                self._assembled(event)
+            case _:
+                self._handle_order(event)
+
+    def _handle_order(
+        self,
+        event: JobCancelled
+        | JobPaused
+        | JobResumed
+        | RetryRequested
+        | PriorityChanged
+        | ScoutsApproved
+        | JobRemoved,
+    ) -> None:
+        state = self.state
+        job = orders.find_job(state, event.job)
+        match event:
+            case JobCancelled():
+                orders.cancel(state, job)
+            case JobPaused():
+                orders.pause(state, job)
+            case JobResumed():
+                orders.resume(state, job)
+            case RetryRequested():
+                orders.retry(state, job, event.frames)
+            case PriorityChanged():
+                orders.change_priority(state, job, event.priority)
+            case ScoutsApproved():
+                orders.approve_scouts(state, job)
+            case JobRemoved():
+                orders.remove(state, job)
+
+    def _assembled(self, event: AssemblyFinished | AssemblyFailed) -> None:
+        state = self.state
+        job = state.jobs.get(event.job)
+        if job is None or job.record.state is not JobState.ASSEMBLING:
+            return
+        if isinstance(event, AssemblyFinished):
+            end(state, job, JobState.DONE)
+        else:
+            state.change_job(job, assembly_failed=True, problem=event.reason)
+            end(state, job, JobState.FAILED)
+
+
+__all__ = ["Farm", "FarmRefusal"]

@@ -1,0 +1,226 @@
+"""The frames of one job: the state of each, the records of those touched, and what comes next.
+
+Built for 100,000 frames: an untouched frame costs five bytes, handing out a frame costs the same
+however many there are.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from ...protocol.job import FrameOrder
+from ...protocol.states import FRAME_MOVES, FRAME_OPEN, FrameState
+from .records import FrameRecord
+
+STATES = tuple(FrameState)
+"""The state whose code is its index here."""
+CODE = {state: code for code, state in enumerate(STATES)}
+_WAITING = CODE[FrameState.WAITING]
+
+RETRIES_LOOKED_AT = 64
+"""Most frames waiting for another try that are looked at for one node."""
+
+
+class FrameTable:
+    """States, records and queue of a job's frames, addressed by position in ascending order."""
+
+    def __init__(
+        self, job: str, frames: Sequence[int], order: FrameOrder, untouched: FrameState
+    ) -> None:
+        self.job = job
+        self.numbers = array("i", frames)
+        self.states = bytearray([CODE[untouched]]) * len(self.numbers)
+        self.records: dict[int, FrameRecord] = {}
+        """Position -> record, of every frame that has one."""
+        self.counts = [0] * len(STATES)
+        """Frames by the code of their state."""
+        self.counts[CODE[untouched]] = len(self.numbers)
+        self.untouched = untouched
+        self.held = False
+        """Only frames moved to the front are handed out (scouts), the rest waits for approval."""
+        self._order: Sequence[int] = _sequence(len(self.numbers), order)
+        self._cursor = 0
+        """What comes before this place of the order was handed out, or is in one of the two below."""
+        self._front: list[tuple[int, int]] = []
+        """Heap of (turn, position): frames that wait again, and scouts. May hold stale entries."""
+        self._turns = 0
+        self._retries: dict[int, None] = {}
+        """Positions of waiting frames that failed somewhere, oldest failure first."""
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def position(self, frame: int) -> int | None:
+        """Return where a frame stands, None if the job does not have it."""
+        index = bisect_left(self.numbers, frame)
+        if index < len(self.numbers) and self.numbers[index] == frame:
+            return index
+        return None
+
+    def state(self, position: int) -> FrameState:
+        """Return the state of the frame at a position."""
+        return STATES[self.states[position]]
+
+    def count(self, state: FrameState) -> int:
+        """Return how many frames are in a state."""
+        return self.counts[CODE[state]]
+
+    def record(self, position: int) -> FrameRecord:
+        """Return the record of a frame, made up from `untouched` where there is none."""
+        record = self.records.get(position)
+        if record is None:
+            record = FrameRecord(job=self.job, frame=self.numbers[position], state=self.untouched)
+        return record
+
+    def store(self, position: int, record: FrameRecord) -> None:
+        """Replace a frame's record, and queue the frame where it waits from now on.
+
+        Raises `AssertionError` for a move that `FRAME_MOVES` does not allow.
+        """
+        before = self.states[position]
+        after = CODE[record.state]
+        self.records[position] = record
+        if after == before:
+            return
+        assert record.state in FRAME_MOVES[STATES[before]], (
+            f"frame {record.frame} of {self.job}: {STATES[before].value} -> {record.state.value}"
+        )
+        self.states[position] = after
+        self.counts[before] -= 1
+        self.counts[after] += 1
+        if after == _WAITING:
+            self._queue(position, record)
+        else:
+            self._retries.pop(position, None)
+
+    def load(self, records: Iterable[FrameRecord]) -> None:
+        """Take over stored records as they are: only at start, before anything is handed out.
+
+        Raises `ValueError` for a frame the job does not have.
+        """
+        for record in records:
+            position = self.position(record.frame)
+            if position is None:
+                raise ValueError(
+                    f"The database has frame {record.frame} of job {self.job}, which has no such "
+                    "frame; restore the database from a backup."
+                )
+            code = CODE[record.state]
+            self.counts[self.states[position]] -= 1
+            self.counts[code] += 1
+            self.states[position] = code
+            self.records[position] = record
+            if code == _WAITING:
+                self._queue(position, record)
+
+    def set_untouched(self, state: FrameState) -> None:
+        """Move every frame without a record to ``state``, and begin the order anew."""
+        if state is not self.untouched:
+            before, after = CODE[self.untouched], CODE[state]
+            for position in list(self.positions(self.untouched)):
+                if position not in self.records:
+                    self.states[position] = after
+                    self.counts[before] -= 1
+                    self.counts[after] += 1
+            self.untouched = state
+        self._cursor = 0
+
+    def positions(self, state: FrameState, start: int = 0) -> Iterator[int]:
+        """Yield the positions of the frames in a state, ascending from ``start``."""
+        code = CODE[state]
+        position = self.states.find(code, start)
+        while position >= 0:
+            yield position
+            position = self.states.find(code, position + 1)
+
+    def move_to_front(self, positions: Iterable[int]) -> None:
+        """Hand these out before all others, in this order."""
+        for position in positions:
+            self._turns += 1
+            heapq.heappush(self._front, (self._turns, position))
+
+    def has_fresh(self) -> bool:
+        """Whether a frame that any node may render waits to be handed out."""
+        return self._next_fresh() is not None
+
+    def retries(self) -> Iterator[FrameRecord]:
+        """Yield records of frames waiting for another try, at most `RETRIES_LOOKED_AT`."""
+        for index, position in enumerate(self._retries):
+            if index >= RETRIES_LOOKED_AT:
+                return
+            yield self.records[position]
+
+    def has_retries(self) -> bool:
+        """Whether frames that failed somewhere wait for another try."""
+        return bool(self._retries)
+
+    def peek(self, may_try: Callable[[FrameRecord], bool]) -> int | None:
+        """Return the position to hand out next, None when there is none for this node.
+
+        Frames that failed elsewhere come first, where ``may_try`` lets this node have them: their
+        fate decides whether the job can end well. The caller leases the frame, which takes it out.
+        """
+        for record in self.retries():
+            if may_try(record):
+                return self.position(record.frame)
+        return self._next_fresh()
+
+    def _queue(self, position: int, record: FrameRecord) -> None:
+        if record.failed_on:
+            self._retries[position] = None
+        else:
+            self._turns += 1
+            heapq.heappush(self._front, (self._turns, position))
+
+    def _next_fresh(self) -> int | None:
+        front, states = self._front, self.states
+        while front:
+            position = front[0][1]
+            if states[position] == _WAITING and position not in self._retries:
+                return position
+            heapq.heappop(front)
+        if self.held:
+            return None
+        order = self._order
+        while self._cursor < len(order):
+            position = order[self._cursor]
+            if states[position] == _WAITING and position not in self._retries:
+                return position
+            self._cursor += 1
+        return None
+
+    def is_open(self, position: int) -> bool:
+        """Whether the frame at a position still accepts a result."""
+        return self.state(position) in FRAME_OPEN
+
+
+def scout_positions(count: int) -> tuple[int, ...]:
+    """Return the positions of the scouts of a job: first, middle, last."""
+    return tuple(dict.fromkeys((0, count // 2, count - 1)))
+
+
+def _sequence(count: int, order: FrameOrder) -> Sequence[int]:
+    if order is FrameOrder.FORWARD:
+        return range(count)
+    if order is FrameOrder.BACKWARD:
+        return range(count - 1, -1, -1)
+    return binary_order(count)
+
+
+def binary_order(count: int) -> array[int]:
+    """Return the positions 0 to ``count - 1``: first, last, middle, quarters, eighths, ..."""
+    order = array("I", range(min(count, 2)) if count < 2 else (0, count - 1))
+    gaps = deque([(0, count - 1)])
+    while gaps:
+        low, high = gaps.popleft()
+        if high - low < 2:
+            continue
+        middle = (low + high) // 2
+        order.append(middle)
+        gaps.append((low, middle))
+        gaps.append((middle, high))
+    return order

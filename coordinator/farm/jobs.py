@@ -1,0 +1,93 @@
+"""A job as the farm holds it: its record, its frames, its leases, what it learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...protocol.frames import parse_frames
+from ...protocol.states import JOB_ENDED, FrameState, JobState
+from .failures import Breaker
+from .frames import FrameTable, scout_positions
+from .leases import Lease
+from .nodes import Group
+from .records import JobRecord
+from .speeds import JobSpeeds
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One job. Made by `open_job`."""
+
+    record: JobRecord
+    table: FrameTable
+    speeds: JobSpeeds
+    group: Group | None = None
+    """Set while the job has not ended."""
+    leases: dict[int, Lease] = field(default_factory=dict)
+    """Epoch -> lease."""
+    leases_at: dict[int, list[Lease]] = field(default_factory=dict)
+    """Position -> leases of that frame; at most two (the second is a copy)."""
+    working: dict[str, int] = field(default_factory=dict)
+    """Node -> how many leases of this job it holds."""
+    told: set[str] = field(default_factory=set)
+    """Nodes that have the spec on their present connection."""
+    queued_as: tuple[int, str] | None = None
+    """Priority and submitter under which it stands in its group's queue; None when it does not."""
+    waits_for: set[str] = field(default_factory=set)
+    """Jobs that must be done first and are not."""
+    breaker: Breaker = field(default_factory=Breaker)
+    failed_frames: dict[str, set[int]] = field(default_factory=dict)
+    """Node -> distinct frames of this job that failed there since it was last forgiven."""
+    newest_thumbnail: int | None = None
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self.record.id
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it does nothing more by itself."""
+        return self.record.state in JOB_ENDED
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many nodes work on it as it allows."""
+        most = self.record.spec.max_nodes
+        return 0 < most <= len(self.working)
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether nodes find it when they look for work."""
+        return self.queued_as is not None
+
+    @property
+    def may_start_frames(self) -> bool:
+        """Whether frames of it may be handed out, if there are any."""
+        return (
+            self.record.state in (JobState.QUEUED, JobState.RENDERING)
+            and not self.record.paused
+            and not self.waits_for
+        )
+
+    def has_frames(self) -> bool:
+        """Whether a frame waits that may be handed out."""
+        return self.table.has_fresh() or self.table.has_retries()
+
+    def open_frames(self) -> int:
+        """Return how many frames wait or are leased."""
+        return self.table.count(FrameState.WAITING) + self.table.count(FrameState.LEASED)
+
+
+def open_job(record: JobRecord) -> Job:
+    """Return a job with all its frames untouched.
+
+    Raises `protocol.frames.FrameRangeError` for a frame range that cannot be read.
+    """
+    spec = record.spec
+    frames = parse_frames(spec.frames)
+    table = FrameTable(record.id, frames, spec.order, record.untouched)
+    if spec.scouts and not record.scouts_approved:
+        table.held = True
+        table.move_to_front(scout_positions(len(frames)))
+    return Job(record=record, table=table, speeds=JobSpeeds(len(frames)))

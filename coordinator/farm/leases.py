@@ -1,0 +1,70 @@
+"""A lease while it runs: what the coordinator knows of one frame on one node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...protocol.messages import FrameRef
+from .records import LeaseRecord
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """The right of one process of a node to render one frame. Key: ``epoch``."""
+
+    job: str
+    position: int
+    frame: int
+    generation: int
+    epoch: int
+    node: str
+    incarnation: str
+    granted: float
+    active: float
+    """When the node last said something about it, or its turn came."""
+    is_copy: bool = False
+    """Given out while another node rendered the same frame."""
+    started: float | None = None
+    """When Blender began it."""
+    preparing: str = ""
+    fraction: float = 0.0
+    text: str = ""
+    revoking: bool = False
+    """Asked back unless begun; the node has not answered yet."""
+
+    @property
+    def ref(self) -> FrameRef:
+        """The name of this lease in messages."""
+        return FrameRef(
+            job=self.job, generation=self.generation, frame=self.frame, epoch=self.epoch
+        )
+
+    @property
+    def record(self) -> LeaseRecord:
+        """What is stored of it."""
+        return LeaseRecord(
+            node=self.node,
+            incarnation=self.incarnation,
+            epoch=self.epoch,
+            granted=self.granted,
+        )
+
+    def time_left(self, expected: float | None, now: float) -> float | None:
+        """Return seconds until it is expected to end; None where nothing is known.
+
+        Blender's own progress counts more the further it is; without any, a frame that is over
+        its time is taken to need half of what it has had so far.
+        """
+        elapsed = now - self.started if self.started is not None else 0.0
+        guess = None if expected is None else max(expected - elapsed, elapsed / 2)
+        if self.fraction < _FRACTION_TELLS or elapsed <= 0:
+            return guess
+        told = elapsed * (1 - self.fraction) / self.fraction
+        if guess is None:
+            return told
+        weight = min(1.0, self.fraction * 4)
+        return weight * told + (1 - weight) * guess
+
+
+_FRACTION_TELLS = 0.02
+"""Below this part of a frame, its progress says nothing about its duration."""

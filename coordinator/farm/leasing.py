@@ -1,0 +1,208 @@
+"""Giving leases out, asking them back, ending them."""
+
+from __future__ import annotations
+
+import math
+
+from ...protocol.messages import Revoke
+from ...protocol.states import FrameState, JobState
+from .jobs import Job
+from .leases import Lease
+from .nodes import Node
+from .records import AttemptRecord
+from .speeds import Slowness
+from .state import FarmState, Timer
+
+
+def grant(state: FarmState, node: Node, job: Job, position: int, is_copy: bool = False) -> Lease:
+    """Give a frame to a node."""
+    record = job.table.record(position)
+    lease = Lease(
+        job=job.id,
+        position=position,
+        frame=record.frame,
+        generation=record.generation,
+        epoch=state.take_epoch(),
+        node=node.id,
+        incarnation=node.record.incarnation,
+        granted=state.now,
+        active=state.now,
+        is_copy=is_copy,
+    )
+    hold(state, lease)
+    state.change_frame(job, position, state=FrameState.LEASED)
+    if job.record.state is JobState.QUEUED:
+        started = state.now if job.record.started is None else job.record.started
+        state.change_job(job, state=JobState.RENDERING, started=started)
+    state.served[job.record.spec.submitter] = lease.epoch
+    state.outcome.assign(node, job, lease)
+    return lease
+
+
+def hold(state: FarmState, lease: Lease) -> None:
+    """Enter a lease into all indexes; the frame's record is the caller's matter."""
+    node, job = state.nodes[lease.node], state.jobs[lease.job]
+    if not node.leases:
+        state.rendering += 1
+    state.leases[lease.epoch] = lease
+    node.leases[lease.epoch] = lease
+    node.last_job = job.id
+    job.leases[lease.epoch] = lease
+    job.leases_at.setdefault(lease.position, []).append(lease)
+    job.working[node.id] = job.working.get(node.id, 0) + 1
+    submitter = job.record.spec.submitter
+    state.shares[submitter] = state.shares.get(submitter, 0) + 1
+    state.fresh[job.id] = None
+    state.place(node)
+    state.note_ahead(node)
+    watch_leases(state, node)
+    state.outcome.show_node(node)
+
+
+def drop(state: FarmState, lease: Lease) -> None:
+    """Take a lease out of all indexes; the frame's record is the caller's matter."""
+    node, job = state.nodes[lease.node], state.jobs[lease.job]
+    del state.leases[lease.epoch]
+    del node.leases[lease.epoch]
+    if not node.leases:
+        state.rendering -= 1
+    state.forget_ahead(lease, job.record.priority)
+    del job.leases[lease.epoch]
+    here = job.leases_at[lease.position]
+    here.remove(lease)
+    if not here:
+        del job.leases_at[lease.position]
+    _decrease(job.working, node.id)
+    _decrease(state.shares, job.record.spec.submitter)
+    if node.asked_for is not None and node.asked_for not in state.leases:
+        node.asked_for = None
+    head = node.head
+    if head is not None:
+        head.active = max(head.active, state.now)
+    state.fresh[job.id] = None
+    state.place(node)
+    state.note_ahead(node)
+    watch_leases(state, node)
+    state.outcome.show_node(node)
+
+
+def _decrease(counts: dict[str, int], key: str) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
+
+
+def note_attempt(
+    state: FarmState, lease: Lease, outcome: str, reason: str, log: tuple[str, ...] = ()
+) -> None:
+    """Store how an attempt ended."""
+    state.outcome.attempts.append(
+        AttemptRecord(
+            job=lease.job,
+            frame=lease.frame,
+            epoch=lease.epoch,
+            generation=lease.generation,
+            node=lease.node,
+            node_name=state.nodes[lease.node].record.name,
+            started=lease.granted if lease.started is None else lease.started,
+            ended=state.now,
+            outcome=outcome,
+            reason=reason,
+            log=log,
+        )
+    )
+
+
+def release(state: FarmState, lease: Lease, outcome: str, reason: str) -> None:
+    """End a lease that nobody is to blame for; its frame waits again unless another has it.
+
+    Only what was begun is kept as an attempt: a frame handed back unstarted was never tried.
+    """
+    job = state.jobs[lease.job]
+    if lease.started is not None:
+        note_attempt(state, lease, outcome, reason)
+    drop(state, lease)
+    reopen(state, job, lease.position)
+
+
+def reopen(state: FarmState, job: Job, position: int) -> None:
+    """Let a frame wait again if it has no lease left."""
+    has_lease = position in job.leases_at
+    state.change_frame(job, position, state=FrameState.LEASED if has_lease else FrameState.WAITING)
+
+
+_REVOKED = {
+    "cancelled": ("returned", "The job was stopped."),
+    "elsewhere": ("superseded", "Another node was faster."),
+    "drain": ("returned", "The node was told to stop."),
+}
+"""`Revoke.reason` -> outcome and sentence of the attempts it ends."""
+
+
+def revoke(state: FarmState, leases: list[Lease], reason: str) -> None:
+    """Stop these, begun or not, and count them as ended at once. Frames are the caller's matter."""
+    outcome, sentence = _REVOKED[reason]
+    for lease in leases:
+        if lease.started is not None:
+            note_attempt(state, lease, outcome, sentence)
+    by_node: dict[str, list[Lease]] = {}
+    for lease in leases:
+        by_node.setdefault(lease.node, []).append(lease)
+    for node, group in by_node.items():
+        message = Revoke(frames=tuple(one.ref for one in group), reason=reason, running_too=True)
+        state.outcome.send_to(node, group[0].incarnation, message)
+    for lease in leases:
+        drop(state, lease)
+
+
+def ask_back(state: FarmState, leases: list[Lease], reason: str) -> None:
+    """Ask for these unless begun; they stay leased until the node answers."""
+    by_node: dict[str, list[Lease]] = {}
+    for lease in leases:
+        # One given out by this very event is left alone: its order would overtake this message.
+        is_new = lease.epoch >= state.first_new_epoch
+        if lease.started is None and not lease.revoking and not is_new:
+            lease.revoking = True
+            by_node.setdefault(lease.node, []).append(lease)
+    for node, group in by_node.items():
+        message = Revoke(frames=tuple(one.ref for one in group), reason=reason, running_too=False)
+        state.outcome.send_to(node, group[0].incarnation, message)
+
+
+def slowness_elsewhere(job: Job, node: Node) -> Slowness:
+    """Return what other jobs with this engine and device taught of a node."""
+    requires = job.record.spec.requires
+    return node.slowness(requires.engine, requires.device)
+
+
+def expected_seconds(job: Job, node: Node, position: int) -> float | None:
+    """Return how long a frame should take on a node with the scene open; None if unknown."""
+    return job.speeds.expect(node.id, position, slowness_elsewhere(job, node))
+
+
+def deadline(state: FarmState, lease: Lease) -> float:
+    """Return when a lease has taken too long, or has not begun in time; inf while it queues."""
+    config, job, node = state.config, state.jobs[lease.job], state.nodes[lease.node]
+    if lease.started is None:
+        return lease.active + config.stalled_seconds if node.head is lease else math.inf
+    limit = job.record.spec.limits.frame_seconds
+    if limit > 0:
+        # The node itself keeps the limit; this only catches one that does not, and leaves time to
+        # bring the files here.
+        return lease.started + 2 * limit + config.limit_grace_seconds
+    expected = expected_seconds(job, node, lease.position) or 0.0
+    longest = max(config.too_long_floor_seconds, config.too_long_factor * expected)
+    if lease.fraction < 1:
+        # A frame that moves on will end: its own pace counts, not what others took.
+        left = lease.time_left(None, state.now)
+        if left is not None:
+            longest = max(longest, 2 * (state.now - lease.started + left))
+    return lease.started + longest
+
+
+def watch_leases(state: FarmState, node: Node) -> None:
+    """Have a timer look at the leases of a node when the first of them is over its time."""
+    first = min((deadline(state, lease) for lease in node.leases.values()), default=math.inf)
+    if first < math.inf and (node.leases_watched is None or first < node.leases_watched):
+        node.leases_watched = first
+        state.wake(first, Timer.LEASES, node.id)

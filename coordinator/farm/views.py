@@ -1,0 +1,408 @@
+"""The farm as people see it. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ...protocol.job import JobSpec
+from ...protocol.states import FrameState, JobState
+from ...protocol.views import (
+    AttemptView,
+    FrameCounts,
+    FramePage,
+    FrameView,
+    JobPage,
+    JobView,
+    NodePage,
+    NodeView,
+)
+from .jobs import Job
+from .leases import Lease
+from .leasing import expected_seconds
+from .matching import Mismatch, explain, mismatch
+from .nodes import Node
+from .records import AttemptRecord, ResultRecord
+from .scheduling import may_have
+from .speeds import PARTS
+from .state import FarmState
+
+_WORKING_SHOWN = 1000
+"""Most node ids in a job's view."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FarmCounts:
+    """The farm in five numbers."""
+
+    nodes_online: int
+    nodes_rendering: int
+    jobs_open: int
+    frames_waiting: int
+    """Of jobs that have not ended."""
+    frames_leased: int
+    """Leases, copies included."""
+
+
+class FarmViews:
+    """The read side of the farm."""
+
+    def __init__(self, state: FarmState) -> None:
+        self.state = state
+        """Read by `validate`; changed by `Farm` alone."""
+        self._explained: dict[object, tuple[int, str]] = {}
+
+    def counts(self) -> FarmCounts:
+        """Return the farm in five numbers."""
+        state = self.state
+        return FarmCounts(
+            nodes_online=state.online,
+            nodes_rendering=state.rendering,
+            jobs_open=state.jobs_open,
+            frames_waiting=state.frames_waiting,
+            frames_leased=len(state.leases),
+        )
+
+    # --- jobs ----------------------------------------------------------------------------------
+
+    def job_ids(self) -> tuple[str, ...]:
+        """Return the ids of all jobs, oldest first."""
+        return tuple(self.state.jobs)
+
+    def spec(self, job_id: str) -> JobSpec | None:
+        """Return what was submitted."""
+        job = self.state.jobs.get(job_id)
+        return None if job is None else job.record.spec
+
+    def manifest(self, job_id: str) -> str | None:
+        """Return the hash of a job's manifest."""
+        job = self.state.jobs.get(job_id)
+        return None if job is None else job.record.manifest
+
+    def result(self, job_id: str, frame: int) -> ResultRecord | None:
+        """Return the stored result of a frame that is done; None otherwise."""
+        job = self.state.jobs.get(job_id)
+        position = None if job is None else job.table.position(frame)
+        if job is None or position is None:
+            return None
+        if job.table.state(position) is not FrameState.DONE:
+            return None
+        return job.table.record(position).result
+
+    def job_view(self, job_id: str, now: float) -> JobView | None:
+        """Return a job as listed; None where there is none."""
+        job = self.state.jobs.get(job_id)
+        return None if job is None else self._job_view(job, now)
+
+    def jobs(
+        self,
+        now: float,
+        *,
+        state: JobState | None = None,
+        submitter: str = "",
+        limit: int = 100,
+        after: str | None = None,
+    ) -> JobPage:
+        """Return a page of jobs, newest first, beginning behind the job ``after``.
+
+        A job ``after`` that was removed meanwhile ends the list.
+        """
+        farm = self.state
+        end = len(farm.numbers)
+        if after is not None:
+            job = farm.jobs.get(after)
+            end = 0 if job is None else bisect_left(farm.numbers, job.record.number)
+        found: list[JobView] = []
+        for index in range(end - 1, -1, -1):
+            job = farm.jobs[farm.ids[farm.numbers[index]]]
+            if state is not None and job.record.state is not state:
+                continue
+            if submitter and job.record.spec.submitter != submitter:
+                continue
+            if len(found) == limit:
+                return JobPage(jobs=tuple(found), next=found[-1].id if found else None)
+            found.append(self._job_view(job, now))
+        return JobPage(jobs=tuple(found), next=None)
+
+    def _job_view(self, job: Job, now: float) -> JobView:
+        record, table = job.record, job.table
+        eta, low, high = self._eta(job, now)
+        nodes = list(job.working)[:_WORKING_SHOWN]
+        return JobView(
+            id=record.id,
+            name=record.spec.name,
+            submitter=record.spec.submitter,
+            state=record.state,
+            paused=record.paused,
+            priority=record.priority,
+            frames=record.spec.frames,
+            counts=FrameCounts(
+                waiting=table.count(FrameState.WAITING),
+                leased=table.count(FrameState.LEASED),
+                done=table.count(FrameState.DONE),
+                failed=table.count(FrameState.FAILED),
+                cancelled=table.count(FrameState.CANCELLED),
+            ),
+            created=record.created,
+            started=record.started,
+            ended=record.ended,
+            eta_seconds=eta,
+            eta_low_seconds=low,
+            eta_high_seconds=high,
+            mean_frame_seconds=job.speeds.mean_seconds,
+            nodes=tuple(nodes),
+            waiting_because=self._waiting_because(job),
+            problem=record.problem,
+            thumbnail_frame=job.newest_thumbnail,
+            generation=record.generation,
+            manifest=record.manifest,
+            scene_bytes=record.scene_bytes,
+            scene_files=record.scene_files,
+        )
+
+    def _eta(self, job: Job, now: float) -> tuple[float | None, float | None, float | None]:
+        """Return seconds until the last frame is done, with a range; None where unknown.
+
+        The work left of all parts of the range, over the speed of the nodes that work on it now;
+        not less than what the slowest frame in progress still needs.
+        """
+        if job.has_ended or job.record.paused or not job.leases or not job.speeds.done:
+            return None, None, None
+        state, table, speeds = self.state, job.table, job.speeds
+        work = 0.0
+        left = table.count(FrameState.WAITING)
+        if left:
+            code = table.states  # counted in C, part by part
+            for part in range(PARTS):
+                start, end = speeds.part_range(part)
+                waiting = code.count(0, start, end)
+                if waiting:
+                    work += waiting * (speeds.work(part) or 0.0)
+        slowest = 0.0
+        pace = 0.0
+        for node_id in job.working:
+            node = state.nodes[node_id]
+            requires = job.record.spec.requires
+            pace += 1 / speeds.slowness(node_id, node.slowness(requires.engine, requires.device))
+        for lease in job.leases.values():
+            node = state.nodes[lease.node]
+            seconds = lease.time_left(expected_seconds(job, node, lease.position), now) or 0.0
+            slowest = max(slowest, seconds)
+            slowness = speeds.slowness(node.id)
+            work += seconds / slowness
+        eta = max(work / pace, slowest)
+        factor = speeds.range_factor(left + len(job.leases))
+        return eta, eta / factor, eta * factor
+
+    def _waiting_because(self, job: Job) -> str:
+        record = job.record
+        if job.has_ended or not job.table.count(FrameState.WAITING):
+            return ""
+        if record.paused:
+            return "Paused."
+        if job.waits_for:
+            return self._waits_for(job)
+        if job.table.held and not job.has_frames() and not job.leases:
+            return "Its scout frames are rendered; approve them to render the rest."
+        if job.leases:
+            return ""
+        return self._no_node(job)
+
+    def _waits_for(self, job: Job) -> str:
+        other_id = min(job.waits_for, key=lambda one: self.state.jobs[one].record.number)
+        other = self.state.jobs[other_id].record
+        sentence = f'Waits for the job "{other.spec.name}"'
+        if other.state in (JobState.FAILED, JobState.CANCELLED):
+            return f"{sentence}, which is {other.state.value}; retry that one."
+        return f"{sentence}."
+
+    def _no_node(self, job: Job) -> str:
+        state = self.state
+        usable = state.usable(job)
+        if not usable:
+            return self._explain(job)
+        now = state.now
+        able = [node for node in usable if may_have(state, node, job)]
+        if not able:
+            return f"It keeps away from every node for now: {job.record.penalties[-1].reason}"
+        if all(not node.takes_work(now) for node in able):
+            reason = next((why for node in able if (why := _idle_because(node, now))), "")
+            return f"No node that could render it takes work now. {reason}".strip()
+        return "Waits for a free node."
+
+    def _explain(self, job: Job) -> str:
+        """Say which requirement fails on how many nodes; remembered until a node changes."""
+        state, group = self.state, job.group
+        assert group is not None
+        key = job.record.spec.requires
+        known = self._explained.get(key)
+        if known is not None and known[0] == state.nodes_version and not job.record.penalties:
+            return known[1]
+        found: list[Mismatch] = []
+        for node in state.nodes.values():
+            if not node.connected:
+                continue
+            reason = mismatch(key, node.id, node.record.machine)
+            if reason is None:
+                reason = (
+                    Mismatch("more memory", "ran out of it", "ran out of it")
+                    if node.is_enabled
+                    else Mismatch("a node at work", "is drained", "are drained")
+                )
+            found.append(reason)
+        sentence = explain(found)
+        if len(self._explained) > _EXPLAINED_MOST:
+            self._explained.clear()
+        self._explained[key] = (state.nodes_version, sentence)
+        return sentence
+
+    # --- frames --------------------------------------------------------------------------------
+
+    def frame_view(self, job_id: str, frame: int) -> FrameView | None:
+        """Return a frame as listed; None where there is none."""
+        job = self.state.jobs.get(job_id)
+        position = None if job is None else job.table.position(frame)
+        return None if job is None or position is None else _frame_view(job, position)
+
+    def frames(
+        self,
+        job_id: str,
+        *,
+        state: FrameState | None = None,
+        after: int | None = None,
+        limit: int = 500,
+    ) -> FramePage | None:
+        """Return a page of a job's frames in ascending order, beginning behind frame ``after``."""
+        job = self.state.jobs.get(job_id)
+        if job is None:
+            return None
+        table = job.table
+        start = 0 if after is None else bisect_left(table.numbers, after + 1)
+        positions: Iterator[int] = (
+            iter(range(start, len(table))) if state is None else table.positions(state, start)
+        )
+        found: list[FrameView] = []
+        for position in positions:
+            if len(found) == limit:
+                return FramePage(frames=tuple(found), next=found[-1].frame if found else None)
+            found.append(_frame_view(job, position))
+        return FramePage(frames=tuple(found), next=None)
+
+    def attempts(
+        self, job_id: str, frame: int, stored: Iterable[AttemptRecord]
+    ) -> tuple[AttemptView, ...]:
+        """Return the tries at a frame, oldest first: those stored, and those in progress.
+
+        Finished attempts are not kept in memory; ``stored`` are the records of this frame.
+        """
+        views = [
+            AttemptView(
+                node=one.node,
+                node_name=one.node_name,
+                epoch=one.epoch,
+                started=one.started,
+                ended=one.ended,
+                outcome=one.outcome,
+                reason=one.reason,
+                log=one.log,
+            )
+            for one in stored
+        ]
+        job = self.state.jobs.get(job_id)
+        position = None if job is None else job.table.position(frame)
+        if job is not None and position is not None:
+            views.extend(self._running(lease) for lease in job.leases_at.get(position, ()))
+        return tuple(sorted(views, key=lambda view: (view.started, view.epoch)))
+
+    def _running(self, lease: Lease) -> AttemptView:
+        return AttemptView(
+            node=lease.node,
+            node_name=self.state.nodes[lease.node].record.name,
+            epoch=lease.epoch,
+            started=lease.granted if lease.started is None else lease.started,
+            ended=None,
+            outcome="rendering",
+            reason=lease.preparing,
+        )
+
+    # --- nodes ---------------------------------------------------------------------------------
+
+    def node_view(self, node_id: str, now: float) -> NodeView | None:
+        """Return a node as listed; None where there is none."""
+        node = self.state.nodes.get(node_id)
+        return None if node is None else _node_view(node, now)
+
+    def nodes(self, now: float) -> NodePage:
+        """Return all nodes the farm has met, by name."""
+        ordered = sorted(self.state.nodes.values(), key=lambda node: (node.record.name, node.id))
+        return NodePage(nodes=tuple(_node_view(node, now) for node in ordered))
+
+
+_EXPLAINED_MOST = 1000
+"""Sentences remembered, one for each set of requirements."""
+
+
+def _frame_view(job: Job, position: int) -> FrameView:
+    record = job.table.record(position)
+    is_done = record.state is FrameState.DONE
+    result = record.result if is_done else None
+    leases = job.leases_at.get(position, ())
+    lease = max(leases, key=lambda one: one.fraction, default=None)
+    node = result.node if result is not None else (lease.node if lease is not None else "")
+    progress, text = (1.0, "") if is_done else (0.0, "")
+    if lease is not None:
+        progress, text = lease.fraction, lease.text or lease.preparing
+    return FrameView(
+        frame=record.frame,
+        state=record.state,
+        generation=record.generation,
+        node=node,
+        progress=progress,
+        progress_text=text,
+        stats=None if result is None else result.stats,
+        files=() if result is None else result.files,
+        thumbnail="" if result is None else result.thumbnail,
+        failures=record.failures,
+        problem=record.problem,
+        warnings=() if result is None else result.warnings,
+    )
+
+
+def _idle_because(node: Node, now: float) -> str:  # noqa: PLR0911 - one line for each reason
+    if not node.connected:
+        return ""
+    if node.record.disabled:
+        return "Disabled."
+    if node.record.drained:
+        return "Finishes what it has and takes nothing new."
+    if not node.available:
+        return node.unavailable_because or "Not available now."
+    if node.suspect:
+        return "Silent for longer than usual."
+    if node.resting_until > now:
+        return f"Rests for {node.resting_until - now:.0f} s: {node.resting_because}"
+    return ""
+
+
+def _node_view(node: Node, now: float) -> NodeView:
+    head = node.head
+    reason = _idle_because(node, now)
+    if not reason and head is not None and head.started is None:
+        reason = head.preparing
+    return NodeView(
+        id=node.id,
+        name=node.record.name,
+        state=node.state(),
+        reason=reason,
+        machine=node.record.machine,
+        software=node.record.software,
+        last_seen=node.last_seen,
+        load=node.load,
+        memory_free_bytes=node.memory_free_bytes,
+        disk_free_bytes=node.disk_free_bytes,
+        job="" if head is None else head.job,
+        frame=None if head is None else head.frame,
+        progress=0.0 if head is None else head.fraction,
+        frames_done=node.frames_done,
+    )
