@@ -30,7 +30,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from . import DiskFull, StoreError, StoreFailed
 
@@ -41,6 +41,12 @@ UNSETTLED_MAX_BYTES = 256 * 1024 * 1024
 
 DISK_RESERVE_BYTES = 256 * 1024 * 1024
 """Left free for the database and the system: a full disk must never be why a commit fails."""
+
+ROOM_CHECK_BYTES = 64 * 1024 * 1024
+"""A blob whose length is not known before is held against the free space this often."""
+
+_DECODED_INPUT_BYTES = 4096
+"""Compressed bytes decoded at once: zstd makes up to 32,750 times as many of them (128 MiB)."""
 
 _FLUSH_THREADS = 16
 """fsyncs in flight where there is no syncfs; a journalling file system commits them together."""
@@ -201,16 +207,17 @@ class BlobStore:
         with self._lock:
             return sum(self._unsettled.values()) >= UNSETTLED_MAX_BYTES
 
-    def receive(self, name: str, length: int) -> Incoming:
-        """Begin to take one blob of ``length`` bytes, durable once `Incoming.finish` returned.
+    def receive(self, name: str, length: int, most: int) -> Incoming:
+        """Begin to take one blob, durable once `Incoming.finish` returned.
 
-        Raises `DiskFull`, `StoreFailed`.
+        About ``length`` bytes are expected and at most ``most`` are taken. Raises `DiskFull`,
+        `StoreFailed`.
         """
         self._require_working()
         self.require_room(length)
         with self._writing():
             handle, path = tempfile.mkstemp(dir=self._temp_folder)
-        return Incoming(self, name, length, os.fdopen(handle, "wb", buffering=0), Path(path))
+        return Incoming(self, name, most, os.fdopen(handle, "wb", buffering=0), Path(path))
 
     def settle(self) -> None:
         """Make every blob that has arrived durable. Raises `StoreFailed`, which is final."""
@@ -334,27 +341,43 @@ class BlobStore:
         return StoreFailed(self._failed)
 
 
-class Incoming:
-    """One blob on its way in: `write` its bytes, then `finish`; or `abort`."""
+class Decoder(Protocol):
+    """Takes compressed pieces and gives back raw ones."""
 
-    def __init__(
-        self, store: BlobStore, name: str, length: int, file: BinaryIO, path: Path
-    ) -> None:
+    def decompress(self, data: bytes, /) -> bytes:
+        """Return what ``data`` adds."""
+        ...
+
+
+class Incoming:
+    """One blob on its way in: `write` its bytes, then `finish`; and `abort` in any case."""
+
+    def __init__(self, store: BlobStore, name: str, most: int, file: BinaryIO, path: Path) -> None:
         self._store = store
         self._name = name
-        self._length = length
+        self._most = most
         self._file = file
         self._path = path
         self._hash = hashlib.sha256()
         self._written = 0
+        self._checked = 0
 
-    def write(self, data: bytes) -> None:
-        """Add bytes. Raises `WrongHash` for more than were announced, `DiskFull`."""
+    def write(self, data: bytes, decoder: Decoder | None = None) -> None:
+        """Add bytes, through ``decoder`` where they are compressed. Raises `WrongHash`, `DiskFull`."""
+        for start in range(0, len(data), _DECODED_INPUT_BYTES) if decoder else (0,):
+            if decoder:
+                piece = decoder.decompress(data[start : start + _DECODED_INPUT_BYTES])
+            else:
+                piece = data
+            self._take(piece)
+
+    def _take(self, data: bytes) -> None:
         self._written += len(data)
-        if self._written > self._length:
-            raise WrongHash(
-                f"More than the announced {self._length} bytes came for blob {self._name}."
-            )
+        if self._written > self._most:
+            raise WrongHash(f"More than {self._most} bytes came for blob {self._name}.")
+        if self._written - self._checked > ROOM_CHECK_BYTES:
+            self._store.require_room(0)
+            self._checked = self._written
         self._hash.update(data)
         with self._store._writing():
             view = memoryview(data)
@@ -367,7 +390,7 @@ class Incoming:
         Raises `WrongHash`, `StoreFailed`. Nothing stays behind when it raises.
         """
         try:
-            if self._hash.hexdigest() != self._name or self._written != self._length:
+            if self._hash.hexdigest() != self._name:
                 raise WrongHash(
                     f"The {self._written} bytes sent as blob {self._name} do not hash to that "
                     "name; send it again."

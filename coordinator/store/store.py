@@ -100,3 +100,8 @@ class Store:
             return value
 
         return await self.writer.run(work)
+
+    async def change_setting(self, name: str, value: str) -> str:
+        """Write a setting and return it."""
+        await self.writer.run(lambda connection: rows.write_setting(connection, name, value))
+        return value

@@ -1,0 +1,133 @@
+"""``rendermill coordinator``: run the coordinator of a farm until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from ..coordinator.app import (
+    DEFAULT_PORT,
+    EVERYWHERE,
+    CannotServe,
+    Options,
+    RunningCoordinator,
+)
+from ..coordinator.store import DataInUse, StoreError
+from ..wire.places import data_dir
+from .exit_codes import ExitCode
+
+_PORT_MAX = 65_535
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument(
+        "--host",
+        default=EVERYWHERE,
+        metavar="H",
+        help="address to listen on (default: all; 127.0.0.1: this machine only, without TLS)",
+    )
+    parser.add_argument(
+        "--port", type=_port, default=DEFAULT_PORT, metavar="P", help="port; 0: any free one"
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of database and blobs")
+    parser.add_argument("--name", default="", metavar="FARM", help="name of the farm, for people")
+    parser.add_argument(
+        "--interface", default="", metavar="A", help="the one address to announce the farm on"
+    )
+    parser.add_argument("--json", action="store_true", help="print one line a script can read")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM; returns the exit code."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    # Alembic tells every step of an unchanged schema.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    options = Options(
+        data=(args.data or data_dir() / "coordinator").expanduser().absolute(),
+        host=args.host,
+        port=args.port,
+        name=args.name.strip(),
+        interface=args.interface,
+    )
+    return asyncio.run(_serve(options, as_json=args.json))
+
+
+async def _serve(options: Options, *, as_json: bool) -> int:
+    loop = asyncio.get_running_loop()
+    told_to_stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, told_to_stop.set)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(told_to_stop.set))
+    coordinator = RunningCoordinator(options)
+    try:
+        await coordinator.start()
+    except (CannotServe, StoreError) as error:
+        print(f"rendermill: {error}", file=sys.stderr)
+        return ExitCode.USAGE if isinstance(error, CannotServe | DataInUse) else ExitCode.FAILED
+    except OSError as error:
+        print(
+            f"rendermill: The coordinator cannot use {options.data} ({error}); name another folder "
+            "with --data.",
+            file=sys.stderr,
+        )
+        return ExitCode.FAILED
+    try:
+        _print(coordinator, as_json=as_json)
+        stopping = asyncio.ensure_future(told_to_stop.wait())
+        await asyncio.wait([stopping, coordinator.failed], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+    finally:
+        await coordinator.stop()
+    if coordinator.failed.done():
+        print(f"rendermill: {coordinator.failed.result()}", file=sys.stderr)
+        return ExitCode.FAILED
+    return ExitCode.DONE
+
+
+def _print(coordinator: RunningCoordinator, *, as_json: bool) -> None:
+    if as_json:
+        line = {
+            "url": coordinator.url,
+            "network_url": coordinator.network_url,
+            "farm": coordinator.farm_name,
+            "farm_id": coordinator.credentials.farm_id,
+            "join": str(coordinator.join_token),
+            "sign_in": _sign_in_link(coordinator),
+            "data": str(coordinator.options.data),
+        }
+        print(json.dumps(line), flush=True)
+        return
+    print(f"Farm {coordinator.farm_name!r} at {coordinator.network_url}")
+    print(f"Status page:  {_sign_in_link(coordinator)}")
+    print("A node here:  rendermill node")
+    if coordinator.fingerprint:
+        print(
+            f"A node elsewhere:  rendermill node --coordinator {coordinator.network_url} "
+            f"--join {coordinator.join_token}"
+        )
+    print(f"Data:  {coordinator.options.data}", flush=True)
+
+
+def _sign_in_link(coordinator: RunningCoordinator) -> str:
+    # In the fragment, which browsers keep to themselves: it reaches no log and no other site.
+    return f"{coordinator.url}/#token={coordinator.token}"
+
+
+def _port(text: str) -> int:
+    try:
+        port = int(text)
+    except ValueError:
+        port = -1
+    if not 0 <= port <= _PORT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; use 1 to {_PORT_MAX}, or 0.")
+    return port

@@ -1,0 +1,150 @@
+"""May this job be taken? Everything that can be known to fail is said before it is accepted."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from ..protocol.codec import CodecError, decode_manifest, is_sha256
+from ..protocol.frames import FrameRangeError, format_frames, parse_frames
+from ..protocol.job import PRIORITY_MAX, PRIORITY_MIN, JobSpec
+from ..protocol.manifest import MANIFEST_MAX_BYTES, Manifest, ManifestError, check_path
+from ..protocol.views import JobSubmission
+from .images import FORMATS
+from .store.blobs import BlobStore
+
+NAME_MAX_CHARS = 200
+OUTPUTS_MAX = 200
+ROOTS_MAX = 50
+DEPENDENCIES_MAX = 100
+IMAGE_SIDE_MAX_PIXELS = 65_536
+"""Blender's own limit of a render side."""
+
+ENGINES = ("CYCLES", "BLENDER_EEVEE_NEXT", "BLENDER_EEVEE", "BLENDER_WORKBENCH")
+
+FILM_REFUSAL = (
+    "This coordinator does not encode films; choose an image format such as PNG in the output "
+    "properties, and make the film from the frames."
+)
+
+_OUTPUT_ID = re.compile(r"main|out[0-9]{1,6}")
+
+
+class NotAcceptable(Exception):
+    """A job that cannot be taken; the message says why and what to do."""
+
+
+class ChunksMissing(Exception):
+    """Parts of the scene are not here; they are to be uploaded first."""
+
+    def __init__(self, missing: list[str]) -> None:
+        super().__init__(
+            f"{len(missing)} parts of the scene are not on the coordinator; upload them and submit "
+            "the job again."
+        )
+        self.missing = missing
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The size of an accepted scene."""
+
+    length: int
+    files: int
+
+
+def check_spec(spec: JobSpec, makes_films: bool) -> JobSpec:
+    """Return the spec with its frame range in canonical form.
+
+    Raises `NotAcceptable` for one that no node can render.
+    """
+    if not spec.name.strip() or len(spec.name) > NAME_MAX_CHARS:
+        raise NotAcceptable(f"A job needs a name of 1 to {NAME_MAX_CHARS} characters.")
+    try:
+        frames = parse_frames(spec.frames)
+    except FrameRangeError as error:
+        raise NotAcceptable(str(error)) from error
+    if spec.requires.engine not in ENGINES:
+        raise NotAcceptable(
+            f"No node renders with the engine {spec.requires.engine[:40]!r}; choose Cycles, EEVEE "
+            "or Workbench in the render properties."
+        )
+    if not PRIORITY_MIN <= spec.priority <= PRIORITY_MAX:
+        raise NotAcceptable(f"A priority lies between {PRIORITY_MIN} and {PRIORITY_MAX}.")
+    if spec.max_nodes < 0 or min(spec.limits.silent_seconds, spec.limits.frame_seconds) < 0:
+        raise NotAcceptable("Limits of a job cannot be negative; 0 means no limit.")
+    if len(spec.depends_on) > DEPENDENCIES_MAX:
+        raise NotAcceptable(f"A job may depend on at most {DEPENDENCIES_MAX} others.")
+    if spec.film is not None and not makes_films:
+        raise NotAcceptable(FILM_REFUSAL)
+    _check_image(spec)
+    _check_places(spec)
+    return replace(spec, frames=format_frames(frames))
+
+
+def _check_image(spec: JobSpec) -> None:
+    image = spec.image
+    if image.file_format not in FORMATS:
+        raise NotAcceptable(
+            f"The farm does not render to {image.file_format[:40]!r}; choose a still image format "
+            "in the output properties."
+        )
+    if not all(0 < side <= IMAGE_SIDE_MAX_PIXELS for side in (image.width, image.height)):
+        raise NotAcceptable(
+            f"A frame of {image.width} x {image.height} pixels cannot be rendered; set the "
+            "resolution in the output properties."
+        )
+
+
+def _check_places(spec: JobSpec) -> None:
+    if not 0 < len(spec.outputs) <= OUTPUTS_MAX or len(spec.roots) > ROOTS_MAX:
+        raise NotAcceptable(
+            f"A job has 1 to {OUTPUTS_MAX} outputs and at most {ROOTS_MAX} scene folders."
+        )
+    ids = [root.id for root in spec.outputs]
+    for name in ids:
+        if not _OUTPUT_ID.fullmatch(name):
+            raise NotAcceptable(f'The output id {name[:40]!r} is not "main" or "out" and a number.')
+        if ids.count(name) > 1:
+            raise NotAcceptable(f"The output {name!r} is listed twice.")
+    paths = [root.path.casefold() for root in spec.roots]
+    for path in (spec.blend, *(root.path for root in spec.roots)):
+        try:
+            check_path(path)
+        except ManifestError as error:
+            raise NotAcceptable(str(error)) from error
+    if len(set(paths)) < len(paths):
+        raise NotAcceptable("Two folders of the scene stand in the same place of the job's tree.")
+
+
+def check_scene(submission: JobSubmission, blobs: BlobStore) -> Scene:
+    """Check that the whole scene is here and make it durable.
+
+    Raises `NotAcceptable`, `ChunksMissing`, `store.StoreFailed`. Blocks.
+    """
+    if not is_sha256(submission.manifest):
+        raise NotAcceptable("The manifest's name is not a SHA-256 in 64 lower-case hex digits.")
+    if blobs.missing((submission.manifest,)):
+        raise ChunksMissing([submission.manifest])
+    manifest = read_manifest(submission.manifest, blobs)
+    if submission.spec.blend not in (file.path for file in manifest.files):
+        raise NotAcceptable(f"The scene {submission.spec.blend!r} is not among the files sent.")
+    chunks = manifest.blobs()
+    missing = blobs.missing(chunks)
+    if missing:
+        raise ChunksMissing(missing)
+    for name, length in chunks.items():
+        if blobs.length(name) != length:
+            raise NotAcceptable(f"The part {name} of the scene has another length than announced.")
+    blobs.make_durable((submission.manifest, *chunks))
+    return Scene(manifest.length, len(manifest.files))
+
+
+def read_manifest(name: str, blobs: BlobStore) -> Manifest:
+    """Return the manifest kept as blob ``name``. Raises `NotAcceptable`. Blocks."""
+    if (blobs.length(name) or 0) > MANIFEST_MAX_BYTES:
+        raise NotAcceptable("The manifest of the scene is too long.")
+    try:
+        return decode_manifest(blobs.read(name))
+    except (CodecError, ManifestError) as error:
+        raise NotAcceptable(f"The manifest of the scene cannot be read: {error}") from error

@@ -1,0 +1,103 @@
+"""The event stream: server-sent events of everything that changes."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+
+from aiohttp import web
+
+from ..feed import EventFeed, Told
+from . import guard, keys
+from .bodies import query_int
+from .problems import Refused
+
+COMMENT_SECONDS = 15.0
+"""Silence after which a comment keeps the line alive and shows a dead one."""
+WRITE_SECONDS = 30.0
+"""A follower that takes nothing for so long is let go; it comes back by its last number."""
+FOLLOWERS_MAX = 500
+
+FOLLOWERS = web.AppKey("followers", set[asyncio.Task[None]])
+
+
+def routes() -> list[web.RouteDef]:
+    """Return the routes of this theme."""
+    return [web.get("/api/v1/events", follow)]
+
+
+@guard.serves(*guard.SEE)
+async def follow(request: web.Request) -> web.StreamResponse:
+    """Send events from a given number on, until the follower leaves."""
+    feed = request.app[keys.CONDUCTOR].feed
+    followers = request.app[FOLLOWERS]
+    if len(followers) >= FOLLOWERS_MAX:
+        raise Refused(
+            HTTPStatus.SERVICE_UNAVAILABLE, "Too many follow this farm already.", Retry_After="30"
+        )
+    job = request.query.get("job", "")
+    after = request.headers.get("Last-Event-ID", "")
+    if after:
+        # Anything that is no number of ours is answered as what it is: events that are gone.
+        position = int(after) if after.isascii() and after.isdigit() and len(after) <= 20 else -1
+    else:
+        asked = query_int(request, "after")
+        position = feed.sequence if asked is None else asked
+    response = web.StreamResponse(headers={"X-Accel-Buffering": "no"})
+    response.content_type = "text/event-stream"
+    await response.prepare(request)
+    task = asyncio.create_task(_send(response, feed, position, job), name="event follower")
+    followers.add(task)
+    try:
+        await task
+    except (TimeoutError, ConnectionError):
+        # Too slow or gone. Without the connection nothing can be told any more.
+        if request.transport is not None:
+            request.transport.abort()
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            task.cancel()
+            raise
+    finally:
+        followers.discard(task)
+    return response
+
+
+async def _send(response: web.StreamResponse, feed: EventFeed, position: int, job: str) -> None:
+    # At once, so that a follower knows that it follows.
+    await _write(response, b": following\n\n")
+    while True:
+        news = feed.since(position)
+        if news is None:
+            data = feed.reset_event()
+            position = feed.sequence
+            await _write(response, _frame(position, data))
+            continue
+        if news:
+            position = news[-1].sequence
+            text = b"".join(
+                _frame(told.sequence, told.data) for told in news if _concerns(told, job)
+            )
+            if text:
+                await _write(response, text)
+        elif not await feed.wait(COMMENT_SECONDS):
+            await _write(response, b": still here\n\n")
+
+
+def _concerns(told: Told, job: str) -> bool:
+    return not job or told.job_id == job or told.kind == "reset"
+
+
+def _frame(sequence: int, data: bytes) -> bytes:
+    return b"id: %d\ndata: %s\n\n" % (sequence, data)
+
+
+async def _write(response: web.StreamResponse, text: bytes) -> None:
+    async with asyncio.timeout(WRITE_SECONDS):
+        await response.write(text)
+
+
+async def end_followers(app: web.Application) -> None:
+    """Signal ``on_shutdown``: let every follower go, so that the server can stop."""
+    for task in tuple(app[FOLLOWERS]):
+        task.cancel()

@@ -1,0 +1,129 @@
+"""Frames of a job: how each stands, what was tried, and the files it made."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
+from aiohttp import web
+
+from ...protocol.states import FrameState
+from ...protocol.views import FrameDetail, FrameView
+from ..store import rows
+from . import guard, keys
+from .blobs import send_blob
+from .bodies import json_response, query_int
+from .problems import Refused
+
+PAGE_MAX_FRAMES = 2000
+PAGE_FRAMES = 500
+
+_FRAMES = "/api/v1/jobs/{job:[0-9a-f]{32}}/frames"
+_FRAME = f"{_FRAMES}/{{frame:-?[0-9]{{1,7}}}}"
+
+_TYPES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+}
+"""What a browser may show; all else is bytes to keep."""
+
+
+def routes() -> list[web.RouteDef]:
+    """Return the routes of this theme."""
+    return [
+        web.get(_FRAMES, list_frames),
+        web.get(_FRAME, show),
+        web.get(f"{_FRAME}/files/{{index:[0-9]{{1,6}}}}", file),
+        web.get(f"{_FRAME}/thumbnail", thumbnail),
+    ]
+
+
+@guard.serves(*guard.SEE)
+async def list_frames(request: web.Request) -> web.StreamResponse:
+    """List the frames of a job in ascending order."""
+    conductor = request.app[keys.CONDUCTOR]
+    job = request.match_info["job"]
+    if conductor.farm.spec(job) is None:
+        raise Refused(HTTPStatus.NOT_FOUND, f"There is no job {job}.")
+    state = request.query.get("state") or None
+    if state is not None and state not in [known.value for known in FrameState]:
+        raise Refused(
+            HTTPStatus.BAD_REQUEST,
+            f"{state[:40]!r} is no state of a frame; use one of "
+            f"{', '.join(known.value for known in FrameState)}.",
+        )
+    limit = query_int(request, "limit", PAGE_FRAMES) or PAGE_FRAMES
+    page = conductor.farm.frames(
+        job,
+        conductor.clock.now(),
+        state=FrameState(state) if state else None,
+        after=query_int(request, "after"),
+        limit=max(1, min(limit, PAGE_MAX_FRAMES)),
+    )
+    return json_response(page)
+
+
+def _view(request: web.Request) -> tuple[str, FrameView]:
+    conductor = request.app[keys.CONDUCTOR]
+    job, frame = request.match_info["job"], int(request.match_info["frame"])
+    view = conductor.farm.frame_view(job, frame, conductor.clock.now())
+    if view is None:
+        raise Refused(HTTPStatus.NOT_FOUND, f"Job {job} has no frame {frame}.")
+    return job, view
+
+
+@guard.serves(*guard.SEE)
+async def show(request: web.Request) -> web.StreamResponse:
+    """Show one frame with every try at it."""
+    job, view = _view(request)
+    stored = await request.app[keys.STORE].read(
+        lambda connection: rows.read_attempts(connection, job, view.frame)
+    )
+    attempts = request.app[keys.CONDUCTOR].farm.attempts(job, view.frame, stored)
+    return json_response(FrameDetail(frame=view, attempts=tuple(attempts)))
+
+
+@guard.serves(*guard.SEE)
+async def file(request: web.Request) -> web.StreamResponse:
+    """Send one file of a finished frame."""
+    _, view = _view(request)
+    index = int(request.match_info["index"])
+    if index >= len(view.files):
+        raise Refused(
+            HTTPStatus.NOT_FOUND, f"Frame {view.frame} has {len(view.files)} files so far."
+        )
+    made = view.files[index]
+    path = PurePosixPath(made.path)
+    kind = _TYPES.get(path.suffix.lower(), "application/octet-stream")
+    # RFC 6266: the name in UTF-8, so that every name Blender can write arrives as it is.
+    return await send_blob(
+        request,
+        made.sha256,
+        Content_Type=kind,
+        Content_Disposition=f"attachment; filename*=UTF-8''{quote(path.name, safe='')}",
+    )
+
+
+@guard.serves(*guard.SEE)
+async def thumbnail(request: web.Request) -> web.StreamResponse:
+    """Send the small picture of a finished frame."""
+    _, view = _view(request)
+    if not view.thumbnail:
+        raise Refused(HTTPStatus.NOT_FOUND, f"Frame {view.frame} has no thumbnail.")
+    blobs = request.app[keys.STORE].blobs
+    store = request.app[keys.STORE]
+
+    def head() -> bytes:
+        with blobs.open_blob(view.thumbnail) as stream:
+            return stream.read(4)
+
+    try:
+        start = await store.in_thread(head)
+    except FileNotFoundError:
+        raise Refused(HTTPStatus.NOT_FOUND, f"Frame {view.frame} has no thumbnail.") from None
+    # By what it is and not by what it is called: with nosniff a browser shows nothing else.
+    kind = "image/png" if start.startswith(b"\x89PNG") else "image/jpeg"
+    return await send_blob(request, view.thumbnail, Content_Type=kind)

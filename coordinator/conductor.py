@@ -1,0 +1,254 @@
+"""The one task that owns the farm: events in, decisions out, carried out in the order of promise.
+
+Events queue up while a commit is on its way; then all that wait are applied, what they decided is
+stored in one transaction, and only when that is durable are messages sent, requests answered and
+changes published. Nobody else calls `Farm.apply`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from .acceptance import FILM_REFUSAL
+from .clock import Clock
+from .connections import NodeConnections
+from .farm.decisions import (
+    Assemble,
+    Decision,
+    DeleteJob,
+    Disconnect,
+    Publish,
+    SaveAttempt,
+    SaveEpochCeiling,
+    SaveFrames,
+    SaveJob,
+    SaveNode,
+    Send,
+)
+from .farm.events import AssemblyFailed, AssemblyFinished, FarmEvent, FarmRefusal, Tick
+from .farm.farm import Farm
+from .feed import EventFeed
+from .store import StoreError, rows
+from .store.store import Store
+
+_log = logging.getLogger(__name__)
+
+QUEUE_MAX_EVENTS = 4096
+"""Events waiting for the farm; beyond it, whoever brings more waits."""
+BATCH_MAX_EVENTS = 256
+"""Most events applied before their decisions are stored."""
+WAKEUP_LEAST_SECONDS = 0.001
+"""A wake-up that is overdue must still let the loop breathe."""
+
+_STORED = (SaveJob, SaveFrames, SaveAttempt, SaveNode, SaveEpochCeiling, DeleteJob)
+
+Assembler = Callable[[str], Awaitable[None]]
+"""Makes the film of a job; raises `AssemblyError`."""
+
+Also = Callable[[Connection], None]
+"""Something to write in the very transaction that stores what an event decides."""
+
+
+class AssemblyError(Exception):
+    """The film could not be made; the message is one sentence."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    event: FarmEvent
+    also: Also | None
+    answer: asyncio.Future[None] | None
+
+
+class Conductor:
+    """Feeds one `Farm`. ``on_failure`` is told when the farm can no longer be stored."""
+
+    def __init__(
+        self,
+        farm: Farm,
+        store: Store,
+        connections: NodeConnections,
+        clock: Clock,
+        on_failure: Callable[[str], None],
+        assembler: Assembler | None = None,
+    ) -> None:
+        self.farm = farm
+        self.clock = clock
+        self.connections = connections
+        self.feed = EventFeed(
+            lambda job: farm.job_view(job, clock.now()),
+            lambda job, frame: farm.frame_view(job, frame, clock.now()),
+            lambda node: farm.node_view(node, clock.now()),
+        )
+        self._store = store
+        self._on_failure = on_failure
+        self._assembler = assembler
+        self._assemblies: set[asyncio.Task[None]] = set()
+        self._queue: asyncio.Queue[_Entry] = asyncio.Queue(QUEUE_MAX_EVENTS)
+        self._failed = ""
+        self._task: asyncio.Task[None] | None = None
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Rebuild the farm from the database and begin."""
+
+        def read(connection: Connection) -> list[Decision]:
+            return self.farm.restore(
+                rows.read_jobs(connection),
+                rows.read_frames(connection),
+                rows.read_nodes(connection),
+                rows.read_epoch_ceiling(connection),
+                self.clock.now(),
+            )
+
+        await self._carry_out(await self._store.read(read), [])
+        self._task = asyncio.create_task(self._run(), name="conductor")
+
+    async def stop(self) -> None:
+        """Carry out what is queued, then end."""
+        if self._task is not None:
+            if not self._failed:
+                await self._queue.join()
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        for task in tuple(self._assemblies):
+            task.cancel()
+        await asyncio.gather(*self._assemblies, return_exceptions=True)
+        self.feed.close()
+
+    # --- events in ----------------------------------------------------------------------------
+
+    async def post(self, event: FarmEvent) -> None:
+        """Queue an event of a machine; waits while the queue is full."""
+        if not self._failed:
+            await self._queue.put(_Entry(event, None, None))
+
+    async def request(self, event: FarmEvent, also: Also | None = None) -> None:
+        """Carry out an event of a person; returns when its effect is durable.
+
+        Raises `FarmRefusal` when it cannot be (``also`` is not written then), `StoreError`.
+        """
+        if self._failed:
+            raise StoreError(self._failed)
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        await self._queue.put(_Entry(event, also, answer))
+        await answer
+
+    # --- the task -----------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            batch = await self._next_batch()
+            try:
+                await self._conduct(batch)
+            except Exception as error:
+                # What the farm believes and what is stored have parted: only a restart joins them.
+                _log.critical("conductor failed", exc_info=error)
+                self._failed = (
+                    str(error)
+                    if isinstance(error, StoreError)
+                    else f"The coordinator failed: {error!r}"
+                )
+                self._refuse(batch)
+                self._on_failure(self._failed)
+                return
+            finally:
+                for _ in batch:
+                    self._queue.task_done()
+
+    async def _next_batch(self) -> list[_Entry]:
+        wakeup = self.farm.next_wakeup(self.clock.now())
+        seconds = None if wakeup is None else max(WAKEUP_LEAST_SECONDS, wakeup - self.clock.now())
+        batch: list[_Entry] = []
+        try:
+            async with asyncio.timeout(seconds):
+                batch.append(await self._queue.get())
+        except TimeoutError:
+            return batch
+        while len(batch) < BATCH_MAX_EVENTS and not self._queue.empty():
+            batch.append(self._queue.get_nowait())
+        return batch
+
+    async def _conduct(self, batch: list[_Entry]) -> None:
+        decisions: list[Decision] = []
+        also: list[Also] = []
+        answers: list[asyncio.Future[None]] = []
+        for entry in batch:
+            try:
+                decisions += self.farm.apply(entry.event, self.clock.now())
+            except FarmRefusal as refusal:
+                _answer(entry, refusal)
+                continue
+            if entry.also is not None:
+                also.append(entry.also)
+            if entry.answer is not None:
+                answers.append(entry.answer)
+        now = self.clock.now()
+        wakeup = self.farm.next_wakeup(now)
+        if wakeup is not None and wakeup <= now:
+            decisions += self.farm.apply(Tick(), now)
+        await self._carry_out(decisions, also)
+        for answer in answers:
+            if not answer.done():
+                answer.set_result(None)
+
+    async def _carry_out(self, decisions: list[Decision], also: list[Also]) -> None:
+        stored = [decision for decision in decisions if isinstance(decision, _STORED)]
+        if stored or also:
+
+            def write(connection: Connection) -> None:
+                rows.write_decisions(connection, stored)
+                for more in also:
+                    more(connection)
+
+            await self._store.writer.run(write)
+        for decision in decisions:
+            match decision:
+                case Send(node=node, incarnation=incarnation, message=message):
+                    self.connections.send(node, incarnation, message)
+                case Disconnect(node=node, incarnation=incarnation, reason=reason):
+                    self.connections.disconnect(node, incarnation, reason)
+                case Publish():
+                    self.feed.publish(decision)
+                case Assemble(job=job):
+                    self._assemble(job)
+                case _:
+                    pass  # Stored above.
+
+    def _assemble(self, job: str) -> None:
+        task = asyncio.create_task(self._make_film(job), name=f"film of {job}")
+        self._assemblies.add(task)
+        task.add_done_callback(self._assemblies.discard)
+
+    async def _make_film(self, job: str) -> None:
+        try:
+            if self._assembler is None:
+                raise AssemblyError(FILM_REFUSAL)
+            await self._assembler(job)
+        except AssemblyError as error:
+            await self.post(AssemblyFailed(job=job, reason=str(error)))
+        else:
+            await self.post(AssemblyFinished(job=job))
+
+    @property
+    def makes_films(self) -> bool:
+        """Whether jobs that ask for a film can be accepted."""
+        return self._assembler is not None
+
+    def _refuse(self, batch: list[_Entry]) -> None:
+        while not self._queue.empty():
+            batch.append(self._queue.get_nowait())
+        for entry in batch:
+            _answer(entry, StoreError(self._failed))
+
+
+def _answer(entry: _Entry, error: Exception) -> None:
+    if entry.answer is not None and not entry.answer.done():
+        entry.answer.set_exception(error)

@@ -1,0 +1,102 @@
+"""Is what a node calls done really the frame that was asked for? Looked at before it counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..protocol.codec import is_sha256
+from ..protocol.job import JobSpec
+from ..protocol.manifest import ManifestError, check_path
+from ..protocol.messages import FrameDone, FrameFile
+from .images import FORMATS, read_header
+from .store.blobs import BlobStore
+
+FILES_MAX = 1000
+"""Files one frame may have: layers, passes and views of many File Output nodes."""
+
+MAIN = "main"
+"""Id of the output root that stands for the render output."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFault:
+    """Why a result does not count."""
+
+    reason: str
+    is_missing: bool
+    """True: blobs are not here, the node shall send them again. False: the picture is wrong."""
+
+
+def check_result(spec: JobSpec, done: FrameDone, blobs: BlobStore) -> ResultFault | None:
+    """Return what is wrong with a finished frame, None when it may be committed.
+
+    After None every blob of it is durable. Blocks; raises `store.StoreFailed`.
+    """
+    fault = _check_names(spec, done)
+    if fault:
+        return ResultFault(fault, is_missing=False)
+    for file in done.files:
+        length = blobs.length(file.sha256)
+        if length is None:
+            return ResultFault(f"The bytes of {file.path!r} are not here.", is_missing=True)
+        if length != file.length:
+            return ResultFault(
+                f"{file.path!r} has {length} bytes and was announced with {file.length}.",
+                is_missing=False,
+            )
+    names = [file.sha256 for file in done.files]
+    if done.thumbnail:
+        names.append(done.thumbnail)
+    # Asking also keeps them from being collected until the frame refers to them.
+    if blobs.missing(names):
+        return ResultFault("Some files of the frame are not here.", is_missing=True)
+    for file in done.files:
+        fault = _check_image(spec, file, blobs) if file.root == MAIN else ""
+        if fault:
+            return ResultFault(fault, is_missing=False)
+    blobs.make_durable(names)
+    return None
+
+
+def _check_names(spec: JobSpec, done: FrameDone) -> str:
+    if not done.files:
+        return "The frame has no file."
+    if len(done.files) > FILES_MAX:
+        return f"The frame has {len(done.files)} files; {FILES_MAX} is the most."
+    roots = {root.id for root in spec.outputs}
+    seen: set[tuple[str, str]] = set()
+    for file in done.files:
+        if file.root not in roots:
+            return f"{file.path!r} belongs to no output of the job."
+        try:
+            check_path(file.path)
+        except ManifestError as error:
+            return str(error)
+        place = file.root, file.path.casefold()
+        if place in seen:
+            return f"{file.path!r} is there twice."
+        seen.add(place)
+        if not is_sha256(file.sha256) or file.length <= 0:
+            return f"{file.path!r} is empty or has no proper hash."
+    if done.thumbnail and not is_sha256(done.thumbnail):
+        return "The hash of the thumbnail is none."
+    wanted = max(1, len(spec.image.views)) if MAIN in roots else 0
+    made = sum(file.root == MAIN for file in done.files)
+    if made < wanted:
+        return f"The render output has {made} files and {wanted} were to be made."
+    return ""
+
+
+def _check_image(spec: JobSpec, file: FrameFile, blobs: BlobStore) -> str:
+    wanted = FORMATS.get(spec.image.file_format)
+    if wanted is None:
+        return ""
+    with blobs.open_blob(file.sha256) as stream:
+        header = read_header(stream)
+    if header is None or header.format != wanted:
+        return f"{file.path!r} is {header.format if header else 'no image'} and should be {wanted}."
+    size = spec.image.width, spec.image.height
+    if size not in header.sizes:
+        width, height = header.sizes[0] if header.sizes else (0, 0)
+        return f"{file.path!r} is {width} x {height} pixels and should be {size[0]} x {size[1]}."
+    return ""
