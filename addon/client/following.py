@@ -294,6 +294,7 @@ class FarmThread:
         self._numbers = itertools.count(1)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = threading.Event()
+        self._arrived = threading.Event()
         self._thread: threading.Thread | None = None
 
     @property
@@ -328,6 +329,22 @@ class FarmThread:
             except Empty:
                 return
 
+    def wait(self, seconds: float) -> bool:
+        """Block until an event is waiting, at most ``seconds``; whether one is.
+
+        For a caller without a user interface; a timer calls `drain` instead.
+        """
+        if self._events.empty():
+            self._arrived.clear()
+            # One may have come between the two.
+            if self._events.empty():
+                return self._arrived.wait(seconds)
+        return True
+
+    def _put(self, event: FarmEvent) -> None:
+        self._events.put(event)
+        self._arrived.set()
+
     def stop(self, wait_seconds: float = STOP_SECONDS) -> bool:
         """Cancel everything and end the thread; whether it ended within ``wait_seconds``."""
         if self._thread is None:
@@ -343,7 +360,7 @@ class FarmThread:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._ready.set()
-        work = _Work(self._events.put)
+        work = _Work(self._put)
         try:
             while True:
                 self._wake.clear()
