@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import aiohttp
 
@@ -67,14 +67,16 @@ class LinkRefused(Exception):
 class Link:
     """The node's line to its farm. `run` keeps it up; `send` never waits.
 
-    ``hello`` is asked for the first message of every connection; ``on_welcome`` and ``on_message``
-    are called in the event loop and must not block.
+    ``prepare`` is awaited once, when the farm is known and before the first ``hello``; ``hello``
+    is asked for the first message of every connection; ``on_welcome`` and ``on_message`` are
+    called in the event loop and must not block.
     """
 
     def __init__(
         self,
         resolve: Resolve,
         *,
+        prepare: Callable[[Credentials], Awaitable[None]],
         hello: Callable[[], Hello],
         beat: Callable[[], Heartbeat],
         on_welcome: Callable[[Welcome], None],
@@ -84,6 +86,7 @@ class Link:
         retry_first_seconds: float = RETRY_FIRST_SECONDS,
     ) -> None:
         self._resolve = resolve
+        self._prepare = prepare
         self._hello = hello
         self._beat = beat
         self._on_welcome = on_welcome
@@ -94,13 +97,11 @@ class Link:
         self._farm: FarmConnection | None = None
         self._credentials: Credentials | None = None
         self._connected = asyncio.Event()
+        self._heartbeat_seconds = 5.0
         self._queue: deque[NodeMessage] = deque()
         self._queued = asyncio.Event()
         self._sent = asyncio.Event()
-        self._lost = 0
         self._said = ""
-        self.farm_known = asyncio.Event()
-        """Set when a coordinator has been found for the first time."""
 
     @property
     def connected(self) -> bool:
@@ -159,10 +160,10 @@ class Link:
                 welcomed = False
                 try:
                     farm = await self._reach(stack)
-                    async with self._line(farm):
+                    async with self._line(farm) as socket:
                         welcomed = welcomed_once = True
                         delay = self._retry_first_seconds
-                        await self._serve()
+                        await self._serve(socket)
                 except (NotAllowed, ProtocolMismatch, CredentialsError) as error:
                     if not welcomed_once:
                         raise LinkRefused(error) from error
@@ -189,23 +190,22 @@ class Link:
                     f"The farm {known.farm!r} does not answer; waiting for it "
                     f"(another one, {found.farm!r}, does)."
                 )
+        if known is None:
+            await self._prepare(found)
         if self._farm is None or found != known:
             # The old one stays open for what still uses it; it ends with the link.
             self._farm = await stack.enter_async_context(FarmConnection(found))
             self._credentials = found
-            self.farm_known.set()
         return self._farm
 
     @contextlib.asynccontextmanager
-    async def _line(self, farm: FarmConnection):
+    async def _line(self, farm: FarmConnection) -> AsyncGenerator[aiohttp.ClientWebSocketResponse]:
         async with farm.websocket(PATH, heartbeat_seconds=self._ping_seconds) as socket:
-            self._socket = socket
-            hello = self._hello()
-            await socket.send_bytes(encode_message(hello))
-            welcome = await self._receive(WELCOME_SECONDS)
+            await socket.send_bytes(encode_message(self._hello()))
+            welcome = await _receive(socket, WELCOME_SECONDS)
             if not isinstance(welcome, Welcome):
                 raise Unreachable("The coordinator did not answer this node's greeting.")
-            self._welcome = welcome
+            self._heartbeat_seconds = welcome.heartbeat_seconds
             self._said = ""
             self._connected.set()
             self._notify(
@@ -217,7 +217,7 @@ class Link:
             )
             try:
                 self._on_welcome(welcome)
-                yield
+                yield socket
             finally:
                 self._connected.clear()
                 # Told too late, these would be wrong: `Hello` tells what is held instead.
@@ -225,10 +225,10 @@ class Link:
                 self._queue.clear()
                 self._queue.extend(kept)
 
-    async def _serve(self) -> None:
+    async def _serve(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         tasks = [
-            asyncio.create_task(self._read(), name="link reads"),
-            asyncio.create_task(self._write(), name="link writes"),
+            asyncio.create_task(self._read(socket), name="link reads"),
+            asyncio.create_task(self._write(socket), name="link writes"),
             asyncio.create_task(self._beat_regularly(), name="link beats"),
         ]
         try:
@@ -240,24 +240,11 @@ class Link:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _read(self) -> None:
+    async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         while True:
-            self._on_message(await self._receive(None))
+            self._on_message(await _receive(socket, None))
 
-    async def _receive(self, seconds: float | None) -> CoordinatorMessage:
-        try:
-            message = await self._socket.receive(seconds)
-        except TimeoutError as error:
-            raise Unreachable("The coordinator is silent.") from error
-        if message.type is aiohttp.WSMsgType.BINARY:
-            try:
-                return decode_coordinator_message(message.data)
-            except CodecError as error:
-                raise Unreachable(f"The coordinator sent what cannot be read: {error}") from error
-        reason = message.extra if isinstance(message.extra, str) else ""
-        raise Unreachable(f"The coordinator ended the connection{': ' + reason if reason else ''}.")
-
-    async def _write(self) -> None:
+    async def _write(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         while True:
             while self._queue:
                 message = self._queue[0]
@@ -268,7 +255,7 @@ class Link:
                     self._notify(Notice(NoticeKind.PROBLEM, f"Not sent: {error}"))
                     continue
                 try:
-                    await self._socket.send_bytes(data)
+                    await socket.send_bytes(data)
                 except (ConnectionError, RuntimeError) as error:
                     raise Unreachable("The line to the coordinator broke.") from error
                 # Only now: what could not be sent must still be in the queue.
@@ -281,18 +268,32 @@ class Link:
     async def _beat_regularly(self) -> None:
         while True:
             self.send(self._beat())
-            await asyncio.sleep(self._welcome.heartbeat_seconds)
+            await asyncio.sleep(self._heartbeat_seconds)
 
     def _say(self, was_connected: bool, error: Exception) -> None:
-        """Tell once that there is no line, and again only when the reason is another kind."""
-        kind = NoticeKind.DISCONNECTED if was_connected else NoticeKind.SEARCHING
-        what = type(error).__name__
+        """Tell once that there is no line, and again only when the reason becomes another."""
+        # Not found, not answering, cut: to a person all the same while it lasts.
+        ordinary = isinstance(error, Unreachable | NoCoordinator)
+        reason = "down" if ordinary else str(error)
         if was_connected:
-            self._notify(
-                Notice(kind, f"{error} What is begun goes on; results are kept until it is back.")
-            )
-        elif self._said != what and self._credentials is None:
-            self._notify(Notice(kind, f"{error} Looking on until one is there."))
-        elif self._said != what and isinstance(error, NotAllowed | ProtocolMismatch):
-            self._notify(Notice(kind, f"{error} Trying on."))
-        self._said = what
+            what = "What is begun goes on; results are kept until the farm is back."
+            self._notify(Notice(NoticeKind.DISCONNECTED, f"{error} {what}"))
+        elif reason != self._said:
+            self._notify(Notice(NoticeKind.SEARCHING, f"{error} Trying until it works."))
+        self._said = reason
+
+
+async def _receive(
+    socket: aiohttp.ClientWebSocketResponse, seconds: float | None
+) -> CoordinatorMessage:
+    try:
+        message = await socket.receive(seconds)
+    except TimeoutError as error:
+        raise Unreachable("The coordinator is silent.") from error
+    if message.type is aiohttp.WSMsgType.BINARY:
+        try:
+            return decode_coordinator_message(message.data)
+        except CodecError as error:
+            raise Unreachable(f"The coordinator sent what cannot be read: {error}") from error
+    reason = message.extra if isinstance(message.extra, str) else ""
+    raise Unreachable(f"The coordinator ended the connection{': ' + reason if reason else ''}.")

@@ -1,0 +1,200 @@
+"""``rendermill node``: this machine renders for the farm until it is stopped."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+
+from ..node.cache import CacheError
+from ..node.daemon import GRACE_SECONDS, Node, NodeOptions
+from ..node.identity import NodeError
+from ..node.link import LinkRefused
+from ..node.notices import Notice, NoticeKind
+from ..wire.credentials import CredentialsError, JoinToken
+from ..wire.discovery import INTERFACE_VARIABLE
+from ..wire.errors import NotAllowed
+
+GIB = 1024**3
+_FAILED, _USAGE, _NOT_ALLOWED = 1, 2, 4
+
+_CHATTY = (NoticeKind.PROGRESS, NoticeKind.FETCHING)
+"""Kinds that come often: shown on one line that changes, and only on a terminal."""
+_PROGRESS_SECONDS = 0.2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.description = (
+        "Render for a farm until stopped (Ctrl-C: the frame in progress is finished first, "
+        "Ctrl-C again: it is given back at once)."
+    )
+    parser.add_argument(
+        "--coordinator",
+        metavar="URL",
+        help="address of the coordinator; default: the one on this machine or of the farm joined",
+    )
+    parser.add_argument(
+        "--join",
+        metavar="TOKEN",
+        help="join the farm at --coordinator with the token that it prints",
+    )
+    parser.add_argument(
+        "--blender",
+        metavar="PATH",
+        action="append",
+        default=[],
+        type=Path,
+        help="a Blender, or a Python that has bpy, besides those found (may be repeated)",
+    )
+    parser.add_argument("--data", metavar="DIR", type=Path, help="folder of this node alone")
+    parser.add_argument(
+        "--name",
+        metavar="N",
+        default="",
+        help="name of this node; each name on one machine is a node of its own",
+    )
+    parser.add_argument(
+        "--tag",
+        metavar="T",
+        action="append",
+        default=[],
+        help="a word that jobs can ask for (may be repeated)",
+    )
+    parser.add_argument(
+        "--threads", metavar="N", type=_count, default=0, help="render threads; default: all"
+    )
+    parser.add_argument(
+        "--cache-size",
+        metavar="GB",
+        type=_gibibytes,
+        help="most that scenes may take on disk; default: 100, at most a fifth of the disk",
+    )
+    parser.add_argument(
+        "--grace",
+        metavar="SECONDS",
+        type=_seconds,
+        default=GRACE_SECONDS,
+        help="how long the frame in progress may take after a stop; 0: give it back at once "
+        f"(default {GRACE_SECONDS:.0f})",
+    )
+    parser.add_argument(
+        "--interface", metavar="A", help="the one network address to look for the farm on"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the node and return the exit code."""
+    import os
+
+    if args.join and not args.coordinator:
+        return _refuse("--join needs --coordinator URL: the address the token belongs to.")
+    try:
+        join = JoinToken.parse(args.join) if args.join else None
+    except CredentialsError as error:
+        return _refuse(str(error))
+    if args.interface:
+        os.environ[INTERFACE_VARIABLE] = args.interface
+    options = NodeOptions(
+        coordinator=args.coordinator,
+        join=join,
+        blenders=tuple(args.blender),
+        data=args.data.expanduser().absolute() if args.data else None,
+        cache_bytes=args.cache_size,
+        name=args.name,
+        tags=tuple(args.tag),
+        threads=args.threads,
+        grace_seconds=args.grace,
+    )
+    printer = _JsonPrinter() if args.json else _LinePrinter()
+    try:
+        asyncio.run(_live(options, printer))
+    except (NodeError, CacheError) as error:
+        print(error, file=sys.stderr)
+        return _FAILED
+    except LinkRefused as error:
+        print(error, file=sys.stderr)
+        return _NOT_ALLOWED if isinstance(error.error, NotAllowed) else _FAILED
+    return 0
+
+
+async def _live(options: NodeOptions, printer: _JsonPrinter | _LinePrinter) -> None:
+    node = Node(options, printer.tell)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, node.stop)
+        except NotImplementedError:
+            # Windows: the handler runs in the main thread between two steps of the loop.
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(node.stop))
+    await node.run()
+
+
+class _JsonPrinter:
+    """One JSON object a line: time, event, text and the facts."""
+
+    def tell(self, notice: Notice) -> None:
+        """Print a notice."""
+        plain = {"time": round(time.time(), 3), "event": notice.kind.value, "text": notice.text}
+        # A fact must never hide what the line itself says.
+        facts = {name: value for name, value in notice.facts.items() if name not in plain}
+        print(json.dumps(plain | facts), flush=True)
+
+
+class _LinePrinter:
+    """Lines for people; on a terminal the last one shows progress and changes in place."""
+
+    def __init__(self) -> None:
+        self._live = sys.stdout.isatty()
+        self._drawn = False
+        self._next = 0.0
+
+    def tell(self, notice: Notice) -> None:
+        """Print a notice."""
+        if notice.kind in _CHATTY:
+            now = time.monotonic()
+            if self._live and now >= self._next:
+                self._next = now + _PROGRESS_SECONDS
+                self._drawn = True
+                print(f"\r\x1b[2K{notice.text[:100]}", end="", flush=True)
+            return
+        if self._drawn:
+            print("\r\x1b[2K", end="")
+            self._drawn = False
+        print(f"{time.strftime('%H:%M:%S')} {notice.text}", flush=True)
+
+
+def _refuse(sentence: str) -> int:
+    print(sentence, file=sys.stderr)
+    return _USAGE
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads from 1 to 1024")
+    return int(text)
+
+
+def _gibibytes(text: str) -> int:
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0.0
+    if not 0.001 <= size <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size in GB, such as 50")
+    return int(size * GIB)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 7 * 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds, such as 30")
+    return seconds

@@ -1,0 +1,416 @@
+"""A node from start to stop: its folders, its Blenders, its farm, and the wiring between."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import platform
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from .. import __version__
+from ..protocol import PROTOCOL_VERSION
+from ..protocol.messages import (
+    Assign,
+    CoordinatorMessage,
+    ForgetJob,
+    FrameAccepted,
+    FrameRefused,
+    Heartbeat,
+    Hello,
+    Revoke,
+    SceneHeld,
+    SetDraining,
+    Welcome,
+)
+from ..wire import discovery, places
+from ..wire.credentials import Credentials, JoinToken
+from ..wire.errors import NotAllowed
+from . import hardware
+from .blender.session import BlenderSession, SessionOptions
+from .cache import ChunkCache, default_quota, remove
+from .delivery import Delivery
+from .equipment import Equipment, equip
+from .identity import DataFolder
+from .link import PING_SECONDS, RETRY_FIRST_SECONDS, Link
+from .notices import Notice, NoticeKind, Notify
+from .outbox import Outbox
+from .renderer import Renderer
+from .reports import LogReports
+from .scenes import SceneStore
+from .threads import in_thread
+
+T = TypeVar("T")
+
+GRACE_SECONDS = 15.0
+"""How long a node that is told to stop goes on with the frame it has begun."""
+DELIVER_SECONDS = 5.0
+"""How long it then goes on sending what it has finished; the rest waits for the next start."""
+GOODBYE_SECONDS = 2.0
+NAME_MAX_CHARS = 100
+
+Equip = Callable[[Sequence[Path], Path, Path, Notify], Awaitable[Equipment]]
+"""As `equipment.equip`."""
+MakeSession = Callable[..., BlenderSession]
+"""As `BlenderSession`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeOptions:
+    """How a node is started. Sizes in bytes, times in seconds."""
+
+    coordinator: str | None = None
+    """Address; None: this machine's own coordinator, or a farm that was joined."""
+    join: JoinToken | None = None
+    """To join the farm at ``coordinator`` with, where this machine has not joined it before."""
+    blenders: tuple[Path, ...] = ()
+    """Programs to use besides those found."""
+    data: Path | None = None
+    """Folder of this node alone; None: one in the user's data folder, by ``name``."""
+    cache: Path | None = None
+    """Folder of scenes, shared by all nodes of this user on this machine; None: the usual one."""
+    cache_bytes: int | None = None
+    """Quota of that folder; None: `cache.default_quota`."""
+    name: str = ""
+    """For people; '': the machine's name."""
+    tags: tuple[str, ...] = ()
+    threads: int = 0
+    """Render threads; 0: as many as there are processors."""
+    grace_seconds: float = GRACE_SECONDS
+    ping_seconds: float = PING_SECONDS
+    retry_first_seconds: float = RETRY_FIRST_SECONDS
+
+    @property
+    def data_folder(self) -> Path:
+        """The folder this node runs in."""
+        if self.data is not None:
+            return self.data
+        # A name may hold anything a person likes; two names must never share a folder.
+        slug = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:40]
+        mark = hashlib.sha256(self.name.encode()).hexdigest()[:8]
+        return places.data_dir() / (f"node-{slug}-{mark}" if self.name else "node")
+
+    @property
+    def cache_folder(self) -> Path:
+        """The folder its scenes lie in."""
+        return self.cache or places.cache_dir() / "scenes"
+
+    @property
+    def label(self) -> str:
+        """The node's name for people."""
+        return (self.name or platform.node() or "node")[:NAME_MAX_CHARS]
+
+
+class Node:
+    """One node process. `run` until `stop`; a second `stop` does not wait for the frame."""
+
+    def __init__(
+        self,
+        options: NodeOptions,
+        notify: Notify,
+        *,
+        equip: Equip = equip,
+        make_session: MakeSession = BlenderSession,
+    ) -> None:
+        self._options = options
+        self._notify = notify
+        self._equip = equip
+        self._make_session = make_session
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    def stop(self) -> None:
+        """Drain and end; when called again, give the running frame back at once."""
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Live. Returns after `stop`.
+
+        Raises `NodeError`, `CacheError` when the machine does not allow it, and `LinkRefused`
+        when the farm does not.
+        """
+        data = await in_thread(DataFolder, self._options.data_folder)
+        try:
+            self._notify(
+                Notice(
+                    NoticeKind.STARTING,
+                    f"Node {self._options.label} ({data.identity.node[:8]}) in {data.folder}.",
+                    {
+                        "node": data.identity.node,
+                        "name": self._options.label,
+                        "data": str(data.folder),
+                    },
+                )
+            )
+            await self._run_in(data)
+        finally:
+            data.close()
+            self._notify(Notice(NoticeKind.STOPPED, "The node has stopped."))
+
+    async def _run_in(self, data: DataFolder) -> None:
+        options = self._options
+        scratch = data.folder / "scratch" / data.identity.incarnation
+        await in_thread(remove, scratch.parent)  # Of a process that was killed.
+        await in_thread(scratch.mkdir, parents=True)
+        quota = options.cache_bytes
+        if quota is None:
+            quota = await in_thread(default_quota, options.cache_folder)
+        cache = await in_thread(ChunkCache, options.cache_folder, quota, data.identity.incarnation)
+        try:
+            answers = places.cache_dir() / "blenders.json"
+            equipment = await _first_of(
+                self._equip(options.blenders, scratch, answers, self._notify), self._stop
+            )
+            if equipment is not None:
+                await _Service(
+                    options,
+                    self._notify,
+                    data=data,
+                    cache=cache,
+                    scratch=scratch,
+                    equipment=equipment,
+                    make_session=self._make_session,
+                    stop=self._stop,
+                    hurry=self._hurry,
+                ).run()
+        finally:
+            await in_thread(cache.close)
+            await in_thread(remove, scratch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What exists once the farm is known."""
+
+    delivery: Delivery
+    renderer: Renderer
+    rendering: asyncio.Task[None]
+
+
+class _Service:
+    """A node that has its Blenders, from the search for its farm to the goodbye."""
+
+    def __init__(
+        self,
+        options: NodeOptions,
+        notify: Notify,
+        *,
+        data: DataFolder,
+        cache: ChunkCache,
+        scratch: Path,
+        equipment: Equipment,
+        make_session: MakeSession,
+        stop: asyncio.Event,
+        hurry: asyncio.Event,
+    ) -> None:
+        self._options = options
+        self._notify = notify
+        self._data = data
+        self._cache = cache
+        self._scratch = scratch
+        self._blenders = equipment.blenders
+        self._machine = hardware.describe(equipment.blenders, options.tags, equipment.sandbox)
+        self._stop = stop
+        self._hurry = hurry
+        self._join = options.join
+        self._link = Link(
+            self._resolve,
+            prepare=self._prepare,
+            hello=self._hello,
+            beat=self._beat,
+            on_welcome=self._on_welcome,
+            on_message=self._on_message,
+            notify=notify,
+            ping_seconds=options.ping_seconds,
+            retry_first_seconds=options.retry_first_seconds,
+        )
+        self._log = LogReports(self._link.send)
+        self._scenes = SceneStore(cache, self._link.connection, self._tell_scene_held)
+        loop = asyncio.get_running_loop()
+
+        def evicted(manifest: str) -> None:
+            loop.call_soon_threadsafe(self._tell_scene_held, manifest, False)
+
+        cache.on_evicted = evicted
+        self._session = make_session(
+            scratch / "blender",
+            on_log=self._log.add,
+            options=SessionOptions(
+                readable=(cache.folder,), sandbox=equipment.sandbox, threads=options.threads
+            ),
+        )
+        self._work: _Work | None = None
+        self._ended = asyncio.Event()
+        """Set when the renderer ended, which it never should before it is told to."""
+
+    async def run(self) -> None:
+        """Connect and render until told to stop. Raises `LinkRefused`."""
+        link = asyncio.create_task(self._link.run(), name="link")
+        link.add_done_callback(lambda _: self._ended.set())
+        try:
+            await _first_of(self._ended.wait(), self._stop)
+            if link.done():
+                link.result()
+            if not self._ended.is_set():
+                await self._drain()
+        finally:
+            await self._end(link)
+
+    # --- the farm ------------------------------------------------------------------------------
+
+    async def _resolve(self, url: str | None) -> Credentials:
+        """Find the coordinator, joining its farm first where that was asked for."""
+        url = url or self._options.coordinator
+        try:
+            return await discovery.resolve(url)
+        except NotAllowed:
+            if self._join is None or url is None:
+                raise
+            joined = await discovery.join(url, self._join, name=self._options.label, kind="node")
+            self._join = None
+            return joined
+
+    async def _prepare(self, credentials: Credentials) -> None:
+        """The farm is known: look for what an earlier process of this node has finished for it."""
+        # The farm's id comes from the network and becomes a folder's name.
+        farm = hashlib.sha256(credentials.farm_id.encode()).hexdigest()[:32]
+        outbox = Outbox(self._data.folder / "outbox" / farm)
+        parcels, problems = await in_thread(outbox.load)
+        for problem in problems:
+            self._notify(Notice(NoticeKind.PROBLEM, problem))
+        delivery = Delivery(outbox, self._link.connection, self._link.send, self._notify)
+        renderer = Renderer(
+            session=self._session,
+            scenes=self._scenes,
+            outbox=outbox,
+            delivery=delivery,
+            send=self._link.send,
+            notify=self._notify,
+            log=self._log,
+            scratch=self._scratch / "blender" / "frames",
+            blenders=self._blenders,
+        )
+        delivery.add(parcels)
+        if parcels:
+            text = f"Finished before and not delivered yet: {len(parcels)} frames."
+            self._notify(Notice(NoticeKind.RENDERED, text, {"frames": len(parcels)}))
+        rendering = asyncio.create_task(renderer.run(), name="renderer")
+        rendering.add_done_callback(lambda _: self._ended.set())
+        self._work = _Work(delivery, renderer, rendering)
+
+    def _known(self) -> _Work:
+        if self._work is None:
+            raise RuntimeError("the link speaks before its farm was prepared for")
+        return self._work
+
+    def _hello(self) -> Hello:
+        work = self._known()
+        held = (
+            *work.renderer.holding(),
+            *work.delivery.holding(),
+            *self._link.unsent_failures(),
+        )
+        return Hello(
+            protocol=PROTOCOL_VERSION,
+            software=__version__,
+            node=self._data.identity.node,
+            incarnation=self._data.identity.incarnation,
+            name=self._options.label,
+            machine=self._machine,
+            holding=tuple(dict.fromkeys(held)),
+            scenes=self._cache.complete_scenes(),
+        )
+
+    def _beat(self) -> Heartbeat:
+        return hardware.load(self._cache.folder).heartbeat()
+
+    def _tell_scene_held(self, manifest: str, held: bool) -> None:
+        self._link.send(SceneHeld(manifest=manifest, held=held))
+
+    def _on_welcome(self, welcome: Welcome) -> None:
+        work = self._known()
+        work.renderer.keep_only(welcome.keep)
+        work.delivery.offer_again()
+        self._notify(Notice(NoticeKind.READY, "Ready for frames.", {"farm": welcome.farm}))
+
+    def _on_message(self, message: CoordinatorMessage) -> None:
+        work = self._known()
+        match message:
+            case Assign():
+                work.renderer.assign(message)
+            case Revoke():
+                work.renderer.revoke(message)
+            case FrameAccepted():
+                work.delivery.accepted(message.frame)
+            case FrameRefused():
+                work.delivery.refused(message.frame, message.reason, retry=message.retry)
+            case ForgetJob():
+                work.renderer.forget_job(message.job)
+            case SetDraining():
+                work.renderer.refuse("the node is draining" if message.draining else "")
+                text = "Draining: taking no new frames." if message.draining else "Taking frames."
+                self._notify(Notice(NoticeKind.DRAINING, text, {"draining": message.draining}))
+            case Welcome():
+                work.renderer.keep_only(message.keep)
+
+    # --- the end -------------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        """Finish or give back what is held, as far as the grace goes, and say goodbye."""
+        if self._work is None:
+            return
+        renderer, delivery = self._work.renderer, self._work.delivery
+        reason = "the node stops"
+        renderer.refuse(reason)
+        renderer.return_unstarted(reason)
+        if renderer.busy:
+            seconds = self._options.grace_seconds
+            text = (
+                f"Stopping: the frame in progress has {seconds:.0f} s to finish "
+                "(stop again to give it back at once)."
+            )
+            self._notify(Notice(NoticeKind.DRAINING, text, {"seconds": seconds}))
+            await _first_of(renderer.wait_until_idle(), self._hurry, seconds)
+            await renderer.stop_current(reason)
+            await renderer.wait_until_idle()
+        if self._link.connected:
+            await _first_of(delivery.wait_until_empty(), self._hurry, DELIVER_SECONDS)
+        await self._link.goodbye(reason, GOODBYE_SECONDS)
+
+    async def _end(self, link: asyncio.Task[None]) -> None:
+        """Stop everything, Blender first: nothing may outlive the node."""
+        link.cancel()
+        await asyncio.wait([link])
+        work = self._work
+        try:
+            if work is not None:
+                await work.renderer.stop_current("the node stops")
+                work.rendering.cancel()
+                await asyncio.wait([work.rendering])
+        finally:
+            await self._session.close()
+        if work is not None:
+            await work.delivery.close()
+        await self._scenes.close()
+        if work is not None and not work.rendering.cancelled():
+            work.rendering.result()
+
+
+async def _first_of(
+    work: Awaitable[T], event: asyncio.Event, seconds: float | None = None
+) -> T | None:
+    """Return what ``work`` gives, or None when the event is set or the time is over before."""
+    task = asyncio.ensure_future(work)
+    waiting = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait([task, waiting], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for each in (task, waiting):
+            each.cancel()
+        await asyncio.gather(task, waiting, return_exceptions=True)
