@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, TypeVar, overload
 
 import aiohttp
+from yarl import URL
 
 from ..protocol import PROTOCOL_VERSION
 from ..protocol.codec import CodecError, encode_json, from_plain
@@ -96,7 +97,8 @@ class FarmConnection:
     @property
     def is_loopback(self) -> bool:
         """Whether the coordinator is on this machine, so that sending costs next to nothing."""
-        return self._url.startswith(("http://127.", "http://localhost:", "http://[::1]"))
+        host = URL(self._url).host or ""
+        return host.startswith("127.") or host in ("localhost", "::1")
 
     async def __aenter__(self) -> FarmConnection:
         """Open the session; nothing is sent yet."""
