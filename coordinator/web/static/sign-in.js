@@ -4,13 +4,14 @@ import * as api from "./api.js";
 import { h, setText } from "./dom.js";
 
 /**
- * Take a token out of the address (`#token=...`) and sign in with it. The token leaves the address
- * and the history before anything else happens. Returns a problem to show, "" when there is none.
+ * Take a token out of the address (`#token=...`, with `&to=/jobs/...` for where to go then) and
+ * sign in with it. The token leaves the address and the history before anything else happens.
+ * Returns a problem to show, "" when there is none.
  */
 export async function signInFromAddress() {
-  const match = /^#token=([^&]+)/.exec(window.location.hash);
+  const match = /^#token=([^&]+)(?:&to=(\/.*))?$/.exec(window.location.hash);
   if (match === null) return "";
-  history.replaceState(null, "", window.location.pathname);
+  history.replaceState(null, "", `${window.location.pathname}#${match[2] ?? "/"}`);
   try {
     await api.post("/sign-in", { token: decodeURIComponent(match[1]) });
     return "";

@@ -1,0 +1,125 @@
+"""The open scene on its way to a job: dependencies, spec, checks, snapshot, in short steps.
+
+The steps run in Blender's main thread, a few at a time, so that the interface stays alive; only
+Blender's own save is one step of its own length.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from ...protocol.frames import FrameRangeError
+from ...protocol.job import JobKind
+from ...protocol.manifest import ManifestError
+from ...protocol.scene import CapturedScene
+from ..scene.capture import CaptureError, capture
+from ..scene.checks import Finding, Severity, check
+from ..scene.dependencies import Dependencies, iterate_dependencies
+from ..scene.snapshot import SnapshotError, save_snapshot, snapshot_name
+
+CAPTURE_ERRORS = (CaptureError, FrameRangeError, ManifestError, SnapshotError)
+
+
+class PackingRefused(ValueError):
+    """The scene is not sent; the text says why, in one or two sentences."""
+
+
+@dataclass(slots=True)
+class Packing:
+    """One scene becoming a `CapturedScene`. Use `steps` up, then take `captured`."""
+
+    scene: Any
+    kind: JobKind
+    options: dict[str, Any]
+    """As keyword arguments of `addon.scene.capture.capture`."""
+    send_anyway: bool
+    snapshots: Path
+    """Folder for temporary copies of scenes; made if absent."""
+    findings: list[Finding] = field(default_factory=list)
+    captured: CapturedScene | None = None
+    _folder: Path | None = None
+    _about: tuple[str, str] = ("", "")
+
+    def __post_init__(self) -> None:
+        """Remember what it is about by name: the scene itself may be gone when that is asked."""
+        self._about = (self.scene.name, bpy.data.filepath)
+
+    def steps(self) -> Iterator[str]:
+        """Do it, yielding what comes next. Raises `PackingRefused`; leaves nothing behind then."""
+        try:
+            yield from self._steps()
+        except BaseException as error:
+            self.discard()
+            if isinstance(error, CAPTURE_ERRORS):
+                raise PackingRefused(str(error)) from error
+            if isinstance(error, OSError):
+                raise PackingRefused(
+                    f"The scene could not be copied: {error}. Make room, then send it again."
+                ) from error
+            raise
+
+    def _steps(self) -> Iterator[str]:
+        found = Dependencies()
+        yield "Looking for files"
+        for label in iterate_dependencies(found):
+            yield f"Looking for files: {label}"
+        self.snapshots.mkdir(parents=True, exist_ok=True)
+        self._folder = Path(tempfile.mkdtemp(prefix="scene-", dir=self.snapshots))
+        yield "Checking the scene"
+        # The copy is written last: a scene that is refused must not cost a save.
+        captured = capture(
+            self.scene,
+            kind=self.kind,
+            snapshot=self._folder / snapshot_name(),
+            dependencies=found,
+            **self.options,
+        )
+        self.findings = check(self.scene, captured)
+        self._refuse()
+        yield "Saving a copy of the scene"
+        save_snapshot(self._folder)
+        self.captured = captured
+
+    def _refuse(self) -> None:
+        fatal = [finding for finding in self.findings if finding.severity is Severity.FATAL]
+        if fatal:
+            raise PackingRefused(sentence(fatal[0]) + _more(fatal))
+        errors = [finding for finding in self.findings if finding.severity is Severity.ERROR]
+        if errors and not self.send_anyway:
+            raise PackingRefused(sentence(errors[0]) + _more(errors))
+
+    def is_about(self, scene: Any) -> bool:
+        """Whether the findings are about ``scene`` of the file that is open now."""
+        return (scene.name, bpy.data.filepath) == self._about
+
+    @property
+    def may_insist(self) -> bool:
+        """Whether the scene could be sent all the same."""
+        severities = {finding.severity for finding in self.findings}
+        return Severity.ERROR in severities and Severity.FATAL not in severities
+
+    def discard(self) -> None:
+        """Delete the temporary copy. Not after `captured` has been handed over."""
+        self.captured = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+
+def sentence(finding: Finding) -> str:
+    """Return a finding as one text."""
+    return " ".join(part for part in (finding.what, finding.why, finding.fix) if part)
+
+
+def _more(findings: list[Finding]) -> str:
+    rest = len(findings) - 1
+    if rest == 0:
+        return ""
+    return f" And {rest} more {'problem' if rest == 1 else 'problems'} like this."

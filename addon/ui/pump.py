@@ -1,0 +1,195 @@
+"""Between the farm's thread and Blender's main thread: events in, redraws out.
+
+One persistent timer takes the events that wait, for a few milliseconds at most, and asks for a
+redraw only when something a panel shows has changed. Nothing here waits for the network. The state
+lives in this module: Blender throws its own properties away when another file is opened.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import bpy
+
+if TYPE_CHECKING:
+    from ..client.following import Command, FarmThread
+    from .farm_state import FarmState
+
+BUDGET_SECONDS = 0.005
+"""A third of a frame at 60 Hz: drawing and playback never feel it."""
+BUSY_SECONDS = 0.05
+IDLE_SECONDS = 0.25
+"""Pause of the timer when something was there and when nothing was."""
+HEADLESS_PAUSE_SECONDS = 0.02
+
+_REDRAWN = ("PROPERTIES", "PREFERENCES", "STATUSBAR")
+
+
+class ClientMissing(RuntimeError):
+    """The part of Rendermill that talks to the farm cannot be loaded; the text says why."""
+
+
+_state: FarmState | None = None
+_thread: FarmThread | None = None
+_is_connecting = False
+_is_loading = False
+_problem = ""
+_listeners: list[Callable[[], None]] = []
+
+
+def state() -> FarmState:
+    """Return what is known of the farm. Raises `ClientMissing`."""
+    global _state  # noqa: PLW0603 - the one place where it is made
+    if _state is None:
+        try:
+            from .farm_state import FarmState
+        # Wheels that are missing, or of another platform (OSError from the loader).
+        except (ImportError, OSError) as error:
+            raise ClientMissing(
+                f"Rendermill cannot be used in this Blender: {error}. Install the extension zip "
+                "made for this Blender version and this operating system."
+            ) from error
+        _state = FarmState()
+    return _state
+
+
+def state_if_loaded() -> FarmState | None:
+    """Return the state when the client is loaded: drawing must not wait for an import."""
+    return _state
+
+
+def problem() -> str:
+    """Why the client could not be loaded, one sentence; '' when nothing is wrong."""
+    return _problem
+
+
+def send(command: Command) -> int:
+    """Hand a command to the farm's thread, starting it first. Raises `ClientMissing`."""
+    global _thread  # noqa: PLW0603 - the one place where it is made
+    state()
+    if _thread is None:
+        from ..client.following import FarmThread
+
+        _thread = FarmThread()
+    _thread.start()
+    return _thread.send(command)
+
+
+def connect(url: str | None = None, *, again: bool = False) -> None:
+    """Begin to follow the farm; harmless when that has begun, unless ``again``."""
+    global _is_connecting  # noqa: PLW0603
+    if _is_connecting and not again:
+        return
+    from ..client.following import Connect, ResumeDeliveries
+    from .farm_state import Link
+
+    current = state()
+    current.silent_requests.add(send(Connect(url)))
+    current.link = Link.SEARCHING
+    current.link_text = ""
+    if not bpy.app.background and not _is_connecting:
+        # Frames of jobs that were sent before Blender was closed.
+        current.silent_requests.add(send(ResumeDeliveries()))
+    _is_connecting = True
+
+
+def drain(budget_seconds: float = BUDGET_SECONDS) -> bool:
+    """Take over events for at most ``budget_seconds``; whether a panel has to be drawn anew."""
+    if _thread is None:
+        return False
+    current = state()
+    end = time.perf_counter() + budget_seconds
+    changed = False
+    for event in _thread.drain():
+        changed |= current.apply(event)
+        if time.perf_counter() >= end:
+            break
+    return changed
+
+
+def wait_for(is_over: Callable[[], bool], seen: Callable[[], None]) -> None:
+    """Take over events until ``is_over``; ``seen`` is called after each lot. For headless use."""
+    while not is_over():
+        if drain(budget_seconds=0.1):
+            seen()
+        elif _thread is None or not _thread.is_running:
+            raise ClientMissing("The connection to the farm has ended; run the operator again.")
+        else:
+            time.sleep(HEADLESS_PAUSE_SECONDS)
+    drain(budget_seconds=0.1)
+    seen()
+
+
+def on_change(listener: Callable[[], None]) -> None:
+    """Call ``listener`` in the main thread whenever the state has changed."""
+    _listeners.append(listener)
+
+
+def redraw() -> None:
+    """Ask for the areas that show the farm to be drawn anew."""
+    for window in bpy.context.window_manager.windows:
+        screen: Any = window.screen
+        for area in screen.areas:
+            if area.type in _REDRAWN:
+                area.tag_redraw()
+
+
+def _tick() -> float:
+    if _state is None:
+        return IDLE_SECONDS
+    if not drain():
+        return IDLE_SECONDS
+    for listener in _listeners:
+        listener()
+    redraw()
+    return BUSY_SECONDS
+
+
+def _load() -> None:
+    """Import the client away from the main thread: it takes a third of a second."""
+    global _problem, _is_loading  # noqa: PLW0603
+    try:
+        state()
+    except ClientMissing as error:
+        _problem = str(error)
+    finally:
+        _is_loading = False
+
+
+def _begin() -> float | None:
+    """First steps once Blender has its windows: load the client, then look for the farm."""
+    global _is_loading  # noqa: PLW0603
+    from . import preferences
+
+    if _state is None and not _problem:
+        if not _is_loading:
+            _is_loading = True
+            threading.Thread(target=_load, name="rendermill-load", daemon=True).start()
+        return IDLE_SECONDS
+    if not _problem and preferences.get().connect_at_start:
+        connect(preferences.get().coordinator_url or None)
+    redraw()
+    return None
+
+
+def register() -> None:
+    """Start the timer. In the background nothing runs until an operator wants the farm."""
+    if bpy.app.background:
+        return
+    bpy.app.timers.register(_tick, first_interval=IDLE_SECONDS, persistent=True)
+    bpy.app.timers.register(_begin, first_interval=IDLE_SECONDS, persistent=True)
+
+
+def unregister() -> None:
+    """Stop timer and thread, and forget everything."""
+    global _state, _thread, _is_connecting, _problem  # noqa: PLW0603
+    for timer in (_tick, _begin):
+        if bpy.app.timers.is_registered(timer):
+            bpy.app.timers.unregister(timer)
+    if _thread is not None:
+        _thread.stop()
+    _listeners.clear()
+    _state, _thread, _is_connecting, _problem = None, None, False, ""

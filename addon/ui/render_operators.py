@@ -1,0 +1,404 @@
+"""*Render Animation on Farm* and *Render Image on Farm*: what the whole add-on is for."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import bpy
+
+from ...protocol.job import PRIORITY_MAX, PRIORITY_MIN, PRIORITY_NORMAL, FrameOrder, JobKind
+from . import preferences, properties, pump
+from .packing import Packing, PackingRefused, sentence
+
+STEP_SECONDS = 0.02
+"""Time for packing in one turn of the timer: below what a hand on the mouse notices."""
+TIMER_SECONDS = 0.03
+
+last_packing: Packing | None = None
+"""The newest attempt: its findings are what dialogs and panels show."""
+
+
+class _RenderOnFarm:
+    """What both operators share."""
+
+    kind: JobKind
+    bl_options = {"REGISTER"}  # noqa: RUF012 - Blender wants a plain set here
+
+    frames: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="Frames",
+        description='Frames to render, like "1-250" or "1-10:2, 40". Empty: those of the scene',
+        options={"SKIP_SAVE"},
+    )
+    name: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="Name", description="Name of the job. Empty: that of the file", options={"SKIP_SAVE"}
+    )
+    priority: bpy.props.IntProperty(  # type: ignore[valid-type]
+        name="Priority",
+        description="Jobs of higher priority get nodes first",
+        default=PRIORITY_NORMAL,
+        min=PRIORITY_MIN,
+        max=PRIORITY_MAX,
+        options={"SKIP_SAVE"},
+    )
+    send_anyway: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Send Anyway",
+        description="Send the scene although checks found errors",
+        options={"SKIP_SAVE"},
+    )
+    deliver: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Fetch Frames",
+        description="Write finished frames into the output path of the scene",
+        default=True,
+        options={"SKIP_SAVE"},
+    )
+    wait: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Wait",
+        description=(
+            "When called without a window: return only when every frame has been delivered (with "
+            "Fetch Frames), not as soon as the job is accepted"
+        ),
+        options={"SKIP_SAVE"},
+    )
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        """Whether there is a scene, and none is being sent."""
+        current = pump.state_if_loaded()
+        if current is not None and current.sending is not None:
+            cls.poll_message_set("A scene is being sent; wait for it or cancel it")
+            return False
+        return context.scene is not None
+
+    # --- without a window ------------------------------------------------------------------
+
+    def execute(self, context: Any) -> set[str]:
+        """Send the scene and, with ``wait``, stay until every frame is here."""
+        try:
+            packing = self._packing(context)
+            for _ in packing.steps():
+                pass
+            request = self._hand_over(packing)
+            self._report_warnings(packing)
+            return self._follow(context, request)
+        except (PackingRefused, pump.ClientMissing) as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+
+    def _follow(self, context: Any, request: int) -> set[str]:
+        current = pump.state()
+        submission = current.submissions[request]
+        console = _Console(submission.name)
+        must_stay = self.wait and submission.deliver
+
+        def is_over() -> bool:
+            return submission.is_over or (not submission.is_sending and not must_stay)
+
+        pump.wait_for(is_over, lambda: console.show(current, submission))
+        context.window_manager.rendermill.last_job = submission.job
+        if submission.step.value in ("failed", "cancelled"):
+            self.report({"ERROR"}, submission.text)
+            return {"CANCELLED"}
+        return self._outcome(current, submission, waited=must_stay)
+
+    def _outcome(self, current: Any, submission: Any, *, waited: bool) -> set[str]:
+        job = current.jobs[submission.job]
+        if waited and job.state.value != "done":
+            failed = job.counts.failed
+            reason = f": {job.problem}" if job.problem else "."
+            what = f"{failed} frames failed" if failed != 1 else "1 frame failed"
+            text = f"The job was {job.state.value}; {what}{reason}"
+            self.report({"ERROR"}, text)
+            return {"CANCELLED"}
+        self.report({"INFO"}, f'"{submission.name}" is on the farm as job {submission.job}')
+        return {"FINISHED"}
+
+    # --- in a window -----------------------------------------------------------------------
+
+    def invoke(self, context: Any, _event: Any) -> set[str]:
+        """Send the scene step by step, with a progress bar; Escape cancels."""
+        if bpy.app.background:
+            return self.execute(context)
+        try:
+            self._packing_now = self._packing(context)
+            pump.state()
+        except pump.ClientMissing as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        self._steps: Iterator[str] | None = self._packing_now.steps()
+        self._request = 0
+        self._bar = _StatusBar(context)
+        manager = context.window_manager
+        self._timer = manager.event_timer_add(TIMER_SECONDS, window=context.window)
+        manager.modal_handler_add(self)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context: Any, event: Any) -> set[str]:
+        """Pack a little, or show how the sending goes."""
+        if event.type == "ESC" and event.value == "PRESS":
+            return self._give_up(context)
+        if event.type != "TIMER":
+            # While the scene is read nothing may change it; afterwards work goes on.
+            return {"RUNNING_MODAL"} if self._steps is not None else {"PASS_THROUGH"}
+        if self._steps is not None:
+            return self._pack(context)
+        submission = pump.state().submissions.get(self._request)
+        if submission is None:
+            # The add-on was switched off and on while the scene was on its way.
+            return self._end(context, {"CANCELLED"})
+        self._bar.show(submission.text, submission.fraction)
+        if submission.is_sending:
+            return {"PASS_THROUGH"}
+        context.window_manager.rendermill.last_job = submission.job
+        if submission.step.value == "failed":
+            self.report({"ERROR"}, submission.text)
+            return self._end(context, {"CANCELLED"})
+        if submission.step.value == "cancelled":
+            self.report({"INFO"}, "Cancelled: nothing was queued on the farm")
+            return self._end(context, {"CANCELLED"})
+        self.report({"INFO"}, f'"{submission.name}" is on the farm. {submission.text}')
+        return self._end(context, {"FINISHED"})
+
+    def cancel(self, context: Any) -> None:
+        """Called by Blender when it ends the operator itself: another file, or closing."""
+        if self._steps is not None:
+            self._packing_now.discard()
+        # What was handed over goes on: the farm's thread needs neither window nor file.
+        self._end(context, {"CANCELLED"})
+
+    def _pack(self, context: Any) -> set[str]:
+        end = time.perf_counter() + STEP_SECONDS
+        try:
+            while self._steps is not None and time.perf_counter() < end:
+                step = next(self._steps, None)
+                if step is None:
+                    self._steps = None
+                    self._request = self._hand_over(self._packing_now)
+                    self._report_warnings(self._packing_now)
+                else:
+                    self._bar.show(step, 0.0)
+                    # Blender's save stops everything: let the status bar say so first.
+                    if step.startswith("Saving"):
+                        break
+        except PackingRefused as error:
+            self._steps = None
+            may_insist = self._packing_now.may_insist
+            self._end(context, {"CANCELLED"})
+            if may_insist and not self.send_anyway:
+                self._ask()
+            else:
+                self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"RUNNING_MODAL"}
+
+    def _ask(self) -> None:
+        getattr(bpy.ops, "rendermill").send_anyway(  # noqa: B009 - unknown to Blender's stubs
+            "INVOKE_DEFAULT",
+            operator=self.bl_idname,  # type: ignore[attr-defined]
+            frames=self.frames,
+            name=self.name,
+            priority=self._packing_now.options["priority"],
+        )
+
+    def _give_up(self, context: Any) -> set[str]:
+        if self._steps is not None:
+            self._steps = None
+            self._packing_now.discard()
+            self.report({"INFO"}, "Cancelled: nothing was sent")
+            return self._end(context, {"CANCELLED"})
+        from ..client.following import Cancel
+
+        # The end comes as an event: until then chunks may still be on their way.
+        pump.send(Cancel(self._request))
+        return {"RUNNING_MODAL"}
+
+    def _end(self, context: Any, result: set[str]) -> set[str]:
+        self._steps = None
+        if self._timer is not None:
+            context.window_manager.event_timer_remove(self._timer)
+            self._timer = None
+        self._bar.close()
+        return result
+
+    # --- both ------------------------------------------------------------------------------
+
+    def _packing(self, context: Any) -> Packing:
+        global last_packing  # noqa: PLW0603 - the newest attempt, for dialogs and panels
+        pump.state()
+        from ...wire import places
+
+        options = context.scene.rendermill
+        session = context.window_manager.rendermill
+        is_set = self.properties.is_property_set  # type: ignore[attr-defined]
+        text = self.frames.strip()
+        if not text and self.kind is JobKind.ANIMATION:
+            text = options.frames.strip()
+        last_packing = Packing(
+            scene=context.scene,
+            kind=self.kind,
+            options={
+                "frames": text or None,
+                "name": self.name.strip(),
+                "priority": self.priority if is_set("priority") else options.priority,
+                "order": FrameOrder(options.order),
+                "tags": properties.tags_of(options.tags),
+                "trust_scripts": session.trust_scripts,
+                "submitter": places.user_label(),
+            },
+            send_anyway=self.send_anyway,
+            snapshots=places.cache_dir() / "snapshots",
+        )
+        return last_packing
+
+    def _hand_over(self, packing: Packing) -> int:
+        from ..client.following import Submit
+        from .farm_state import Submission
+
+        captured = packing.captured
+        assert captured is not None
+        stored = preferences.get()
+        pump.connect(stored.coordinator_url or None)
+        is_set = self.properties.is_property_set  # type: ignore[attr-defined]
+        deliver = self.deliver if is_set("deliver") else stored.deliver
+        request = pump.send(Submit(captured, send_anyway=self.send_anyway, deliver=deliver))
+        pump.state().begin(Submission(request, captured.spec.name, deliver))
+        return request
+
+    def _report_warnings(self, packing: Packing) -> None:
+        for finding in packing.findings:
+            if finding.severity.value in ("error", "warning"):
+                self.report({"WARNING"}, sentence(finding))
+
+
+class RENDERMILL_OT_render_animation(_RenderOnFarm, bpy.types.Operator):
+    """Render the animation of this scene on every machine of the farm.
+    The frames land in the output path, as if this computer had rendered them"""
+
+    bl_idname = "rendermill.render_animation"
+    bl_label = "Render Animation on Farm"
+    kind = JobKind.ANIMATION
+
+
+class RENDERMILL_OT_render_image(_RenderOnFarm, bpy.types.Operator):
+    """Render the current frame of this scene on the farm.
+    The image lands in the output path"""
+
+    bl_idname = "rendermill.render_image"
+    bl_label = "Render Image on Farm"
+    kind = JobKind.IMAGE
+
+
+class RENDERMILL_OT_send_anyway(bpy.types.Operator):
+    """Show what the checks found, and send the scene all the same if wanted"""
+
+    bl_idname = "rendermill.send_anyway"
+    bl_label = "The Farm May Not Render This as You Expect"
+    bl_options = {"INTERNAL"}  # noqa: RUF012
+
+    operator: bpy.props.StringProperty(options={"SKIP_SAVE"})  # type: ignore[valid-type]
+    frames: bpy.props.StringProperty(options={"SKIP_SAVE"})  # type: ignore[valid-type]
+    name: bpy.props.StringProperty(options={"SKIP_SAVE"})  # type: ignore[valid-type]
+    priority: bpy.props.IntProperty(options={"SKIP_SAVE"})  # type: ignore[valid-type]
+
+    def invoke(self, context: Any, _event: Any) -> set[str]:
+        """Ask."""
+        return context.window_manager.invoke_props_dialog(
+            self, width=520, title=self.bl_label, confirm_text="Send Anyway"
+        )
+
+    def draw(self, _context: Any) -> None:
+        """Draw the findings, worst first."""
+        if last_packing is not None:
+            draw_findings(self.layout, last_packing)
+
+    def execute(self, _context: Any) -> set[str]:
+        """Send."""
+        category, verb = self.operator.lower().replace("_ot_", ".").split(".", 1)
+        operator = getattr(getattr(bpy.ops, category), verb)
+        return operator(
+            "INVOKE_DEFAULT",
+            frames=self.frames,
+            name=self.name,
+            priority=self.priority,
+            send_anyway=True,
+        )
+
+
+def draw_findings(layout: Any, packing: Packing) -> None:
+    """Draw what the checks found, each with what to do."""
+    icons = {"fatal": "CANCEL", "error": "ERROR", "warning": "INFO", "info": "BLANK1"}
+    for finding in packing.findings:
+        box = layout.box()
+        preferences.draw_text(box, finding.what, icon=icons[finding.severity.value])
+        more = " ".join(part for part in (finding.why, finding.fix) if part)
+        if more:
+            preferences.draw_text(box, more)
+
+
+class _StatusBar:
+    """The progress of a submission in Blender's status bar."""
+
+    def __init__(self, context: Any) -> None:
+        self._workspace = context.workspace
+        self._text, self._fraction = "", 0.0
+        self._workspace.status_text_set(self._draw)
+
+    def show(self, text: str, fraction: float) -> None:
+        """Say what is done and how far it is, 0 to 1."""
+        if (text, fraction) != (self._text, self._fraction):
+            self._text, self._fraction = text, fraction
+            self._workspace.status_text_set(self._draw)
+
+    def close(self) -> None:
+        """Give the status bar back."""
+        self._workspace.status_text_set(None)
+
+    def _draw(self, header: Any, _context: Any) -> None:
+        header.layout.label(text="Cancel", icon="EVENT_ESC")
+        header.layout.label(text="Rendermill")
+        row = header.layout.row()
+        row.ui_units_x = 18
+        row.progress(factor=self._fraction, type="BAR", text=self._text)
+
+
+class _Console:
+    """Progress for who runs Blender without a window: lines on standard output."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._said = ""
+
+    def show(self, current: Any, submission: Any) -> None:
+        """Say what has changed since the last time."""
+        from .farm_state import job_text
+
+        if submission.is_sending:
+            # A line for each stage, not for each chunk.
+            self._say(submission.stage)
+            return
+        if submission.step.value in ("failed", "cancelled"):
+            return  # The operator reports it.
+        job = current.jobs.get(submission.job)
+        delivery = current.deliveries.get(submission.job)
+        if job is None or not submission.deliver:
+            self._say(submission.text)
+        elif delivery is None:
+            self._say(f"{submission.text}; waiting for frames")
+        else:
+            self._say(f"{job_text(job)}; {delivery.frames_here} delivered")
+
+    def _say(self, text: str) -> None:
+        if text == self._said:
+            return
+        self._said = text
+        sys.stdout.write(f"{self._name}: {text}\n")
+        sys.stdout.flush()
+
+
+CLASSES = (
+    RENDERMILL_OT_render_animation,
+    RENDERMILL_OT_render_image,
+    RENDERMILL_OT_send_anyway,
+)
