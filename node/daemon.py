@@ -30,6 +30,7 @@ from ..wire import discovery, places
 from ..wire.credentials import Credentials, JoinToken
 from ..wire.errors import NotAllowed
 from . import hardware
+from .blender.attempt import AttemptFailed
 from .blender.session import BlenderSession, SessionOptions
 from .cache import ChunkCache, default_quota, remove
 from .delivery import Delivery
@@ -51,6 +52,9 @@ DELIVER_SECONDS = 5.0
 """How long it then goes on sending what it has finished; the rest waits for the next start."""
 GOODBYE_SECONDS = 2.0
 NAME_MAX_CHARS = 100
+SESSION = "blender"
+"""Below the scratch folder: what Blender itself may write to."""
+FRAMES = f"{SESSION}/frames"
 
 Equip = Callable[[Sequence[Path], Path, Path, Notify], Awaitable[Equipment]]
 """As `equipment.equip`."""
@@ -154,9 +158,12 @@ class Node:
 
     async def _run_in(self, data: DataFolder) -> None:
         options = self._options
-        scratch = data.folder / "scratch" / data.identity.incarnation
-        await in_thread(remove, scratch.parent)  # Of a process that was killed.
-        await in_thread(scratch.mkdir, parents=True)
+        scratch = data.folder / "scratch"
+        # Of a process that was killed. The session's folder stays: it holds the shader caches that
+        # a GPU's first frame would wait for.
+        for folder in (scratch / "probe", scratch / FRAMES):
+            await in_thread(remove, folder)
+        await in_thread((scratch / FRAMES).mkdir, parents=True)
         quota = options.cache_bytes
         if quota is None:
             quota = await in_thread(default_quota, options.cache_folder)
@@ -180,7 +187,7 @@ class Node:
                 ).run()
         finally:
             await in_thread(cache.close)
-            await in_thread(remove, scratch)
+            await in_thread(remove, scratch / FRAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +245,7 @@ class _Service:
 
         cache.on_evicted = evicted
         self._session = make_session(
-            scratch / "blender",
+            scratch / SESSION,
             on_log=self._log.add,
             options=SessionOptions(
                 readable=(cache.folder,), sandbox=equipment.sandbox, threads=options.threads
@@ -292,7 +299,7 @@ class _Service:
             send=self._link.send,
             notify=self._notify,
             log=self._log,
-            scratch=self._scratch / "blender" / "frames",
+            scratch=self._scratch / FRAMES,
             blenders=self._blenders,
         )
         delivery.add(parcels)
@@ -393,7 +400,10 @@ class _Service:
                 work.rendering.cancel()
                 await asyncio.wait([work.rendering])
         finally:
-            await self._session.close()
+            try:
+                await self._session.close()
+            except AttemptFailed as error:
+                self._notify(Notice(NoticeKind.PROBLEM, error.reason))
         if work is not None:
             await work.delivery.close()
         await self._scenes.close()

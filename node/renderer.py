@@ -12,13 +12,14 @@ import asyncio
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..protocol.job import JobSpec
 from ..protocol.machine import BlenderInfo
 from ..protocol.messages import (
     Assign,
+    Availability,
     FailureKind,
     FrameFailed,
     FrameProgress,
@@ -249,10 +250,11 @@ class Renderer:
         attempt = self._attempt = asyncio.create_task(self._render(work), name="attempt")
         try:
             await asyncio.wait([attempt])
-            if not attempt.cancelled() and attempt.exception() is not None:
-                error = attempt.exception()
+            error = None if attempt.cancelled() else attempt.exception()
+            # After an abort anything may be told by what was under way.
+            if error is not None and not work.gone:
                 self._fail(work, FailureKind.NODE, f"The node made a mistake: {error!r}")
-                await self._session.abort()
+                await self._abort()
                 told = "".join(traceback.format_exception(error)).rstrip()
                 self._notify(Notice(NoticeKind.PROBLEM, told))
         finally:
@@ -265,21 +267,16 @@ class Renderer:
             work.answered.set()
 
     async def _render(self, work: _Work) -> None:
-        loop = asyncio.get_running_loop()
-        taken = loop.time()
         self._frames += 1
         output = self._scratch / f"frame-{self._frames}"
         self._log.begin(work.frame)
         rendered: RenderedFrame | None = None
-        prepare_seconds = 0.0
         try:
             await in_thread(output.mkdir, parents=True)
-            opened = await self._prepare(work)
+            await self._prepare(work)
             if work.gone:
                 return
-            work.begun_at = loop.time()
-            if opened:
-                prepare_seconds = work.begun_at - taken
+            work.begun_at = asyncio.get_running_loop().time()
             self._send(FrameStarted(frame=work.frame))
             self._tell_frame(NoticeKind.RENDERING, work, "Rendering")
             rendered = await self._session.render(
@@ -293,7 +290,7 @@ class Renderer:
         except AttemptFailed as error:
             self._fail(work, error.kind, error.reason, error.log)
             # What a failed attempt leaves in Blender must not reach the next frame.
-            await self._session.abort()
+            await self._abort()
         except (NoBlender, SceneUnavailable) as error:
             self._fail(work, FailureKind.NODE, str(error))
         except OSError as error:
@@ -306,16 +303,13 @@ class Renderer:
             if rendered is None:
                 await in_thread(remove, output)
         if rendered is not None:
-            stats = replace(rendered.stats, prepare_seconds=prepare_seconds)
-            finishing = asyncio.create_task(
-                self._finish(work, replace(rendered, stats=stats), output), name="finish"
-            )
+            finishing = asyncio.create_task(self._finish(work, rendered, output), name="finish")
             work.finishing = True
             self._finishing[finishing] = work
             finishing.add_done_callback(self._finished)
 
-    async def _prepare(self, work: _Work) -> bool:
-        """Have the scene of the frame open in Blender; whether it had to be opened."""
+    async def _prepare(self, work: _Work) -> None:
+        """Have the scene of the frame open in Blender."""
         blender = fitting_blender(self.blenders, work.job.spec.requires)
         if not self._session.alive or self._session.version != blender.version:
             self._tell_preparing(work, "starting", 0.0)
@@ -335,7 +329,7 @@ class Renderer:
             work.fetching = False
         await start
         if work.gone:
-            return False
+            return
         if self._session.job != work.job.spec:
             self._tell_preparing(work, "opening", 0.0)
         report = await self._session.open(work.job.spec, folder)
@@ -346,7 +340,6 @@ class Renderer:
             self._scripts_told.add(work.frame.job)
             script = await in_thread(generate, work.job.spec)
             self._send(JobScript(job=work.frame.job, script=script))
-        return report.seconds > 0
 
     async def _finish(self, work: _Work, rendered: RenderedFrame, output: Path) -> None:
         """From Blender's files to a parcel in the outbox."""
@@ -394,7 +387,7 @@ class Renderer:
 
         async def stop() -> None:
             if work.begun_at is not None:
-                await self._session.abort()
+                await self._abort()
             elif attempt is not None:
                 await self._cancel(work, attempt)
             if reason is not None:
@@ -415,12 +408,23 @@ class Renderer:
             self._stopping.add(stopping)
             stopping.add_done_callback(self._stopping.discard)
 
+    async def _abort(self) -> None:
+        """Kill Blender. A node whose Blender cannot be killed takes no more work."""
+        try:
+            await self._session.abort()
+        except AttemptFailed as error:
+            self.refuse(error.reason)
+            self._send(Availability(available=False, reason=error.reason))
+            self._notify(
+                Notice(NoticeKind.PROBLEM, f"{error.reason} This node takes no more work.")
+            )
+
     async def _cancel(self, work: _Work, attempt: asyncio.Task[None]) -> None:
         """End an attempt that is starting Blender, fetching or opening a scene."""
         only_fetching = work.fetching and work.start is not None and work.start.done()
         if not only_fetching:
             # Blender may be anywhere in there: only its end is an end.
-            await self._session.abort()
+            await self._abort()
         if not attempt.done():
             attempt.cancel()
             await asyncio.wait([attempt])
