@@ -15,7 +15,7 @@ OnProgress = Callable[[float, str], None]
 """Takes the fraction of the frame that is done (0 to 1) and what Blender says about it."""
 
 
-class AttemptFailed(Exception):  # noqa: N818 - the field says "failed"
+class AttemptFailed(Exception):
     """An attempt that ended without a result: why, for the farm and for people."""
 
     def __init__(self, kind: FailureKind, reason: str, log: tuple[str, ...] = ()) -> None:
@@ -27,7 +27,7 @@ class AttemptFailed(Exception):  # noqa: N818 - the field says "failed"
         """Last lines of Blender's log, oldest first."""
 
 
-class AttemptAborted(Exception):  # noqa: N818 - not an error: somebody asked for it
+class AttemptAborted(Exception):
     """`BlenderSession.abort` ended what was being awaited."""
 
 

@@ -37,7 +37,7 @@ _EXR_TILED, _EXR_MULTIPART = 0x200, 0x1000
 Image.MAX_IMAGE_PIXELS = 65536 * 65536
 
 
-class BadOutput(Exception):  # noqa: N818 - the word of the failure kind
+class BadOutput(Exception):
     """A frame's files are not what was asked for; one sentence says which and why."""
 
 

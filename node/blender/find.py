@@ -47,7 +47,7 @@ class Candidate:
     """True for a Python that may import bpy."""
 
 
-class NotABlender(ValueError):  # noqa: N818 - says what it is
+class NotABlender(ValueError):
     """A path the user named that holds no Blender; the message says what to name instead."""
 
 

@@ -14,16 +14,14 @@ import dataclasses
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from ...protocol.job import Capability
 from ...protocol.machine import BlenderInfo, Gpu
-from . import sandbox, script
+from . import sandbox
 from .find import Candidate
-from .process import BlenderProcess, describe_exit
-from .session import command_line
+from .throwaway import make_folder, run_once
 
 PROBE_VERSION = 1
 """Raised when the questions change, so that old answers are not believed."""
@@ -41,7 +39,7 @@ OPENGL_ENGINES = ("BLENDER_EEVEE_NEXT", "BLENDER_EEVEE", "BLENDER_WORKBENCH")
 _OPENGL_HINT = "on Debian or Ubuntu, install libegl1 and libgl1-mesa-dri"
 
 
-class ProbeFailed(Exception):  # noqa: N818 - the field says "failed"
+class ProbeFailed(Exception):
     """A candidate that is no Blender, or one that does not run; one sentence."""
 
 
@@ -64,7 +62,9 @@ async def probe(
 ) -> BlenderInfo:
     """Return what ``candidate`` is, asking it at ``level`` of the sandbox.
 
-    ``answers`` is a file that keeps what was found; an unchanged Blender is not asked again.
+    ``scratch`` is kept and holds the shader cache. ``answers`` is a file that keeps what was
+    found; an unchanged Blender is not asked again.
+
     Takes 2 to 3 s for a Blender that has to be asked with ``quick``, which leaves out the engines
     that need OpenGL: a software OpenGL compiles EEVEE's shaders for most of a minute the first
     time. What was found quickly is not kept. Raises `ProbeFailed`.
@@ -72,8 +72,7 @@ async def probe(
     key = _key(candidate, level)
     if answers is not None and (known := _recall(answers, key)) is not None:
         return known
-    scratch.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="probe-", dir=scratch)).resolve()
+    folder = make_folder(scratch, "probe-")
     try:
         info = await _ask_all(candidate, folder, level, quick)
     finally:
@@ -138,45 +137,31 @@ def _picture_problem(asked: _Asked) -> str:
 async def _ask(
     candidate: Candidate, folder: Path, level: str, question: str, seconds: float
 ) -> _Asked:
-    """Put one question to a process of its own; its own folder keeps questions apart."""
+    """Put one question to a process of its own; its own folder keeps questions apart.
+
+    The folder above is home to all of them, so that shaders once compiled are found again.
+    """
     own = folder / question.lower()
     own.mkdir()
-    source, parameters, answer = own / "probe.py", own / "probe.json", own / "answer.json"
-    source.write_text(script.compose(PROBE_MODULES), "utf-8")
-    values = {"question": question, "answer": str(answer), "picture": str(own / "picture.png")}
-    parameters.write_text(json.dumps(values), "utf-8")
-    nobody = BlenderInfo(
-        version=(0, 0, 0), path=str(candidate.path), is_module=candidate.is_module
+    answer = own / "answer.json"
+    ended = await run_once(
+        candidate.path,
+        is_module=candidate.is_module,
+        modules=PROBE_MODULES,
+        parameters={
+            "question": question,
+            "answer": str(answer),
+            "picture": str(own / "picture.png"),
+        },
+        folder=own,
+        scratch=folder.parent,
+        seconds=seconds,
+        level=level,
     )
     try:
-        process = await BlenderProcess.start(
-            command_line(nobody, source, parameters),
-            scratch=own,
-            program=candidate.path,
-            level=level,
-        )
-    except OSError as error:
-        return _Asked(None, f"cannot be started: {error.strerror}")
-    log: list[str] = []
-    readers = [
-        asyncio.create_task(process.read_replies(lambda line: log.append(line))),
-        asyncio.create_task(process.read_log(log.extend)),
-    ]
-    problem = ""
-    try:
-        await asyncio.wait_for(process.wait(), seconds)
-    except TimeoutError:
-        problem = f"gave no answer for {seconds:.0f} s"
-    finally:
-        await process.kill()
-        for reader in readers:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(reader, 1.0)
-    said = tuple(line for line in log if line.strip())
-    try:
-        return _Asked(json.loads(answer.read_text("utf-8")), log=said)
+        return _Asked(json.loads(answer.read_text("utf-8")), log=ended.log)
     except (OSError, ValueError):
-        return _Asked(None, problem or describe_exit(process.returncode or 0)[1], said)
+        return _Asked(None, ended.how, ended.log)
 
 
 # --- answers kept in a file --------------------------------------------------------------------
@@ -187,8 +172,8 @@ def _key(candidate: Candidate, level: str) -> str:
     stamps = [str(PROBE_VERSION), level, str(candidate.path), _stamp(candidate.path)]
     if candidate.is_module:
         prefix = candidate.path.parent.parent
-        for packages in sorted(prefix.glob("lib*/**/site-packages/bpy*")):
-            stamps.append(f"{packages.name} {_stamp(packages)}")
+        found = sorted(prefix.glob("lib*/**/site-packages/bpy*"))
+        stamps += [f"{packages.name} {_stamp(packages)}" for packages in found]
     stamps += sorted(path.name for path in Path("/dev").glob("nvidia*"))
     stamps += sorted(path.name for path in Path("/dev/dri").glob("*"))
     with contextlib.suppress(OSError):

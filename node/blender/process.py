@@ -37,7 +37,7 @@ CPU_NOISE_SHARE = 0.005
 READ_BYTES = 64 * 1024
 
 _STATISTICS = re.compile(r"Fra:-?\d+ Mem:")
-"""Progress that Blender before 5.0 prints dozens of times a frame; `render_stats` has it already."""
+"""Progress that Blender before 5.0 prints dozens of times a frame; `render_stats` has it too."""
 
 
 class Unkillable(OSError):

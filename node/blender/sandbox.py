@@ -39,15 +39,19 @@ _SYSTEM_SETTINGS = (
 _DEVICES = ("/dev/dri", "/dev/kfd")
 """Of AMD and Intel; those of NVIDIA are numbered, see `_gpu_devices`."""
 
-_KEPT_VARIABLES = (
-    "PATH LANG LC_ALL LC_CTYPE TZ LD_LIBRARY_PATH DYLD_LIBRARY_PATH OCIO DISPLAY XAUTHORITY "
-    "WAYLAND_DISPLAY XDG_RUNTIME_DIR SYSTEMROOT WINDIR SYSTEMDRIVE COMSPEC PATHEXT PROGRAMDATA "
-    "PROGRAMFILES NUMBER_OF_PROCESSORS PROCESSOR_ARCHITECTURE OS"
-).split()
+_KEPT_VARIABLES = frozenset(
+    {
+        *("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+        *("OCIO", "DISPLAY", "XAUTHORITY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR"),
+        *("SYSTEMROOT", "WINDIR", "SYSTEMDRIVE", "COMSPEC", "PATHEXT", "PROGRAMDATA"),
+        *("PROGRAMFILES", "NUMBER_OF_PROCESSORS", "PROCESSOR_ARCHITECTURE", "OS"),
+    }
+)
 _KEPT_PREFIXES = (
-    "CUDA_ NVIDIA_ HIP_ ROCR_ ROCM_ HSA_ ONEAPI_ SYCL_ ZE_ CYCLES_ MESA_ LIBGL_ GALLIUM_ LP_ "
-    "EGL_ __EGL_ __GLX_ __NV_ VK_"
-).split()
+    *("CUDA_", "NVIDIA_", "HIP_", "ROCR_", "ROCM_", "HSA_", "ONEAPI_", "SYCL_", "ZE_"),
+    *("CYCLES_", "MESA_", "LIBGL_", "GALLIUM_", "LP_", "EGL_", "__EGL_", "__GLX_", "__NV_", "VK_"),
+)
+"""Settings of graphics drivers and of Cycles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ def environment(scratch: Path) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name.upper() in _KEPT_VARIABLES or name.upper().startswith(tuple(_KEPT_PREFIXES))
+        if name.upper() in _KEPT_VARIABLES or name.upper().startswith(_KEPT_PREFIXES)
     }
     home, temporary, user = scratch / "home", scratch / "tmp", scratch / "user"
     for folder in (home, temporary, user):
@@ -185,9 +189,9 @@ def _program_folders(program: Path) -> list[Path]:
             folders.append(prefix)
     distinct: list[Path] = []
     for folder in folders:
-        if folder not in distinct and not str(folder).startswith(_SYSTEM_FOLDERS):
-            if folder not in (Path("/"), Path.home()):
-                distinct.append(folder)
+        of_system = str(folder).startswith(_SYSTEM_FOLDERS) or folder in (Path("/"), Path.home())
+        if folder not in distinct and not of_system:
+            distinct.append(folder)
     return distinct
 
 

@@ -155,6 +155,25 @@ def parameters(
     }
 
 
+def command_line(program: Path, is_module: bool, source: Path, parameters: Path) -> list[str]:
+    """Return the command that runs such a script in a Blender, with nobody's settings."""
+    if is_module:
+        return [str(program), "-P", str(source), str(parameters)]
+    return [
+        str(program),
+        "--background",
+        "--factory-startup",
+        "-noaudio",
+        "--offline-mode",
+        "--python-exit-code",
+        "3",
+        "--python",
+        str(source),
+        "--",
+        str(parameters),
+    ]
+
+
 def _as_comment(spec: JobSpec) -> str:
     # Pure ASCII and every line a comment: nothing an artist types can become code.
     body = json.dumps(spec_fields(spec), indent=1, ensure_ascii=True)

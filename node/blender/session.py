@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import Any
 
 from ...protocol.job import Device, JobSpec
 from ...protocol.machine import BlenderInfo, Gpu
+from ...protocol.manifest import ManifestError, check_path
 from ...protocol.messages import LOG_LINES_MAX, FailureKind, FrameStats
 from . import channel, checks, sandbox
 from .attempt import (
@@ -32,7 +34,7 @@ from .attempt import (
     RenderedFrame,
 )
 from .process import BlenderProcess, Unkillable, describe_exit
-from .script import generate, spec_fields
+from .script import command_line, generate, spec_fields
 
 START_SECONDS = 180.0
 """Longest time from starting Blender to its first word; a cold disk needs a good part of it."""
@@ -52,6 +54,7 @@ BEAT_LOST_SECONDS = 5.0
 BACKENDS = ("OPTIX", "CUDA", "HIP", "ONEAPI", "METAL")
 """Of Cycles, best first; devices of one backend are used together."""
 
+_ROOT_ID = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _NO_MEMORY = re.compile(
     r"(?i)bad_alloc|[MC]alloc(?:N|_array)? returns null|out of (?:\w+ )?memory|MemoryError"
 )
@@ -107,7 +110,7 @@ class BlenderSession:
         self._scratch.mkdir(parents=True, exist_ok=True)
         self._on_log = on_log
         self.options = options or SessionOptions()
-        """May be replaced; applies from the next order on, sandbox and folders from the next start."""
+        """May be replaced: holds from the next order on, sandbox and folders from the next start."""
         self._process: BlenderProcess | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._blender: BlenderInfo | None = None
@@ -180,8 +183,9 @@ class BlenderSession:
         which a scene's own Python may have run is not used for another job: it is restarted.
         Raises `AttemptFailed`, `AttemptAborted`.
         """
+        _check_names(spec)
         if script is not None:
-            script.write_text(generate(spec), "utf-8")
+            await asyncio.to_thread(script.write_text, generate(spec), "utf-8")
         if self._report is not None and self.job == spec and self._workspace == workspace:
             return self._report
         if self._ran_scripts and self._blender is not None:
@@ -224,7 +228,7 @@ class BlenderSession:
         spec = self.job
         if spec is None:
             raise ValueError("Open a job before rendering a frame of it.")
-        output = output.resolve()
+        output = Path(os.path.realpath(output))
         if not output.is_relative_to(self._scratch):
             raise ValueError(f"{output} does not lie below {self._scratch}.")
         output.mkdir(parents=True, exist_ok=True)
@@ -303,7 +307,7 @@ class BlenderSession:
         self.frames_rendered = 0
         try:
             self._process = await BlenderProcess.start(
-                command_line(blender, source, parameters),
+                command_line(program, blender.is_module, source, parameters),
                 scratch=self._scratch,
                 program=program,
                 readable=self.options.readable,
@@ -320,7 +324,7 @@ class BlenderSession:
         ]
         try:
             await asyncio.wait_for(asyncio.shield(self._ready), START_SECONDS)
-        except asyncio.TimeoutError as error:
+        except TimeoutError as error:
             failure = self._failed(
                 FailureKind.HANG, f"Blender said nothing for {START_SECONDS:.0f} s after its start."
             )
@@ -545,23 +549,21 @@ _BLENDER_LIVES_ON = frozenset({FailureKind.SCENE, FailureKind.NODE, FailureKind.
 """Failures that Blender itself reported, after which it can go on."""
 
 
-def command_line(blender: BlenderInfo, source: Path, parameters: Path) -> list[str]:
-    """Return the command that runs a script of `script` in a Blender, with nobody's settings."""
-    if blender.is_module:
-        return [blender.path, "-P", str(source), str(parameters)]
-    return [
-        blender.path,
-        "--background",
-        "--factory-startup",
-        "-noaudio",
-        "--offline-mode",
-        "--python-exit-code",
-        "3",
-        "--python",
-        str(source),
-        "--",
-        str(parameters),
-    ]
+def _check_names(spec: JobSpec) -> None:
+    """Refuse names that lead out of the folders they belong to; a submitter may write anything."""
+    try:
+        for path in (spec.blend, *(root.path for root in spec.roots)):
+            check_path(path)
+    except ManifestError as error:
+        raise AttemptFailed(FailureKind.SCENE, str(error)) from error
+    for root in spec.outputs:
+        if not _ROOT_ID.fullmatch(root.id):
+            raise AttemptFailed(FailureKind.SCENE, f"{root.id!r} is no name for an output folder.")
+        parts = root.name.split("/")
+        if ".." in parts or any("\\" in part or "\0" in part for part in parts):
+            raise AttemptFailed(
+                FailureKind.SCENE, f'The output name "{root.name}" leads out of its folder.'
+            )
 
 
 def _gpu_fields(gpu: Gpu) -> dict[str, str]:

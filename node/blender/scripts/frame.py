@@ -47,7 +47,8 @@ def render_frame(
 def _render(job: OpenJob, frame: int) -> None:
     scene = job.scene
     if bpy.app.version >= (5, 0, 0):
-        bpy.ops.render.render(animation=True, scene=scene.name, frame_start=frame, frame_end=frame)
+        render: Any = bpy.ops.render.render
+        render(animation=True, scene=scene.name, frame_start=frame, frame_end=frame)
     elif frame < 0 or job.range_is_read:
         _render_as_still(scene, frame)
     else:

@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 
-from . import compat
+from . import compat  # pyright: ignore[reportAttributeAccessIssue]
 
 TEST_PIXELS = 16
 """Width and height of a test picture."""
@@ -51,7 +51,7 @@ def _facts() -> dict[str, Any]:
     ]
     engines = [name for name in compat.FARM_ENGINES if _has_engine(name)]
     if "CYCLES" in engines:
-        import _cycles
+        import _cycles  # pyright: ignore[reportMissingImports]
 
         if getattr(_cycles, "with_openimagedenoise", False):
             able.append("openimagedenoise")
@@ -68,8 +68,9 @@ def _facts() -> dict[str, Any]:
 
 def _has_engine(name: str) -> bool:
     # The list of engines grows at run time, so the property itself does not tell.
+    scene: Any = bpy.context.scene
     try:
-        bpy.context.scene.render.engine = name
+        scene.render.engine = name
     except TypeError:
         return False
     return True
@@ -80,7 +81,8 @@ def _text(value: Any) -> str:
 
 
 def _gpus() -> list[dict[str, str]]:
-    addon = bpy.context.preferences.addons.get("cycles")
+    context: Any = bpy.context
+    addon = context.preferences.addons.get("cycles")
     if addon is None:
         return []
     preferences: Any = addon.preferences
@@ -110,6 +112,6 @@ def _try_engine(engine: str, picture: str) -> dict[str, Any]:
     elif engine in compat.EEVEE_ENGINES:
         scene.eevee.taa_render_samples = 1
     bpy.ops.render.render(write_still=True)
-    image = bpy.data.images.load(picture)
+    image: Any = bpy.data.images.load(picture)
     colours = {tuple(image.pixels[i : i + 3]) for i in range(0, len(image.pixels), 4)}
     return {"colours": len(colours)}

@@ -14,7 +14,7 @@ from typing import Any
 
 import bpy
 
-from . import paths
+from . import paths  # pyright: ignore[reportAttributeAccessIssue]
 
 NAMED_MAX = 20
 """Missing files that get a sentence of their own; the rest is counted."""

@@ -6,6 +6,7 @@ for us alone and then replaced by standard error, where all chatter ends up in t
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -26,7 +27,7 @@ class Channel:
         self._lock = threading.Lock()
         self._fd = os.dup(1)
         os.dup2(2, 1)
-        if hasattr(sys.stdout, "reconfigure"):
+        if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
 
     def send(self, kind: str, **fields: Any) -> None:

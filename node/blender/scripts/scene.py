@@ -8,7 +8,7 @@ from typing import Any
 
 import bpy
 
-from . import compat, paths, problems
+from . import compat, paths, problems  # pyright: ignore[reportAttributeAccessIssue]
 
 _RANGE = re.compile(r"\bframe_(?:start|end)\b")
 
@@ -45,8 +45,10 @@ class OpenJob:
         self._set_format()
         self.silent_outputs: list[str] = []
         """Ids of the roots that Blender does not write to as the scene is set."""
-        self._names: dict[str, str] = {}
         self._nodes = self._output_nodes()
+        # Whatever writes and is not part of the job must not write where its path says.
+        listed = {node.as_pointer() for node in self._nodes.values()}
+        self._strays = [node for node in _file_output_nodes() if node.as_pointer() not in listed]
         # A path outside the roots is no problem where its file exists, and else is listed here.
         self.warnings = problems.missing_files()
         self.warnings += [text for text in rewritten.warnings if "could not be read" in text]
@@ -58,13 +60,7 @@ class OpenJob:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels of what the scene renders, after percentage and crop."""
-        render = self.scene.render
-        width = render.resolution_x * render.resolution_percentage // 100
-        height = render.resolution_y * render.resolution_percentage // 100
-        if render.use_border and render.use_crop_to_border:
-            width = int(render.border_max_x * width) - int(render.border_min_x * width)
-            height = int(render.border_max_y * height) - int(render.border_min_y * height)
-        return max(1, width), max(1, height)
+        return compat.frame_size(self.scene)
 
     @property
     def passes(self) -> int:
@@ -79,11 +75,14 @@ class OpenJob:
         for root in self.spec["outputs"]:
             folder = os.path.join(output, root["id"])
             os.makedirs(folder, exist_ok=True)
+            # What follows the folder: a name, a template, or nothing and then a separator.
+            path = os.path.join(folder, *root["name"].split("/"))
             if root["id"] == "main":
-                self.scene.render.filepath = os.path.join(folder, root["name"])
-                continue
-            name = self._names.get(root["id"], "")
-            compat.set_file_output_folder(self._nodes[root["id"]], os.path.join(folder, name))
+                self.scene.render.filepath = path
+            else:
+                compat.set_file_output_folder(self._nodes[root["id"]], path)
+        for node in self._strays:
+            compat.set_file_output_folder(node, os.path.join(output, "strays", ""))
 
     def _set_engine(self) -> None:
         engine = self.spec["requires"]["engine"]
@@ -129,10 +128,6 @@ class OpenJob:
                 continue
             node = _output_node(self.scene, root["owner"], root["node"])
             nodes[root["id"]] = node
-            # A multilayer node of 4.x keeps the file's name at the end of its folder.
-            if compat.file_output_has_name(node):
-                folder = compat.file_output_folder(node)
-                self._names[root["id"]] = re.split(r"[/\\]", folder)[-1]
             if not self._node_writes(node):
                 self.silent_outputs.append(root["id"])
         return nodes
@@ -140,7 +135,7 @@ class OpenJob:
     def _node_writes(self, node: Any) -> bool:
         """Whether Blender would write a file for this node at all."""
         render = self.scene.render
-        sequencer = render.use_sequencer and bool(compat.strips(self.scene))
+        sequencer = compat.renders_sequencer(self.scene)
         composites = render.use_compositing and compat.compositor_tree(self.scene) is not None
         linked = any(socket.is_linked for socket in node.inputs)
         return composites and not sequencer and linked and not node.mute
@@ -167,7 +162,8 @@ def sentence(error: BaseException) -> str:
 
 
 def _scene_named(name: str) -> Any:
-    for scene in bpy.data.scenes:
+    scenes: Any = bpy.data.scenes
+    for scene in scenes:
         if scene.name == name and scene.library is None:
             return scene
     known = ", ".join(f'"{scene.name}"' for scene in bpy.data.scenes)
@@ -183,11 +179,25 @@ def _output_node(scene: Any, owner: str, name: str) -> Any:
     return node
 
 
+def _file_output_nodes() -> list[Any]:
+    trees = [compat.compositor_tree(scene) for scene in bpy.data.scenes] + list(
+        bpy.data.node_groups
+    )
+    return [
+        node
+        for tree in trees
+        if tree is not None
+        for node in tree.nodes
+        if compat.is_file_output(node)
+    ]
+
+
 def enable_gpus(gpus: list[dict[str, str]]) -> None:
     """Enable exactly these devices for Cycles. Raises `Refused` when one is not there."""
     if not gpus:
         raise Refused("The job asks for a GPU and this node offers none to it.", "node")
-    addon = bpy.context.preferences.addons.get("cycles")
+    context: Any = bpy.context
+    addon = context.preferences.addons.get("cycles")
     if addon is None:
         raise Refused("Cycles is not part of this Blender.", "node")
     preferences: Any = addon.preferences
@@ -221,17 +231,17 @@ def _range_is_read(scene: Any) -> bool:
 
 
 def _animated() -> list[Any]:
-    owners = []
-    for name in dir(bpy.data):
-        collection = getattr(bpy.data, name)
-        if not isinstance(collection, bpy.types.bpy_prop_collection):
-            continue
-        for block in collection:
-            for owner in (
-                block,
-                getattr(block, "node_tree", None),
-                getattr(block, "shape_keys", None),
-            ):
-                if getattr(owner, "animation_data", None) is not None:
-                    owners.append(owner)
-    return owners
+    """Every datablock, node tree and shape key of the file that has animation data."""
+    collections = [getattr(bpy.data, name) for name in dir(bpy.data)]
+    blocks = [
+        block
+        for collection in collections
+        if isinstance(collection, bpy.types.bpy_prop_collection)
+        for block in collection
+    ]
+    parts = [
+        part
+        for block in blocks
+        for part in (block, getattr(block, "node_tree", None), getattr(block, "shape_keys", None))
+    ]
+    return [part for part in parts if getattr(part, "animation_data", None) is not None]

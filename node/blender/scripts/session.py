@@ -53,7 +53,7 @@ class Server:
             self._fail(order, error.kind, str(error))
         except MemoryError:
             self._fail(order, "memory", "Blender ran out of memory.")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, the node must be told
             traceback.print_exc()
             where = f"{type(error).__name__}: {sentence(error)}"
             self._fail(order, "scene", f"Python failed inside Blender: {where}")

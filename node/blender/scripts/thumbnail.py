@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 
-from . import compat
+from . import compat  # pyright: ignore[reportAttributeAccessIssue]
 
 SHOWN_ALREADY = frozenset({"PNG", "JPEG", "BMP", "TARGA", "TARGA_RAW", "WEBP", "IRIS"})
 QUALITY = 80

@@ -1,0 +1,84 @@
+"""A Blender for one task: started, waited for with a time limit, and gone for sure."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import sandbox, script
+from .process import BlenderProcess, describe_exit
+
+READ_SECONDS = 1.0
+"""After the end, for the last lines of the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a Blender for one task ended. Its exit code proves nothing: look for the result."""
+
+    how: str
+    """A clause: "was ended by SIGSEGV", "gave no answer for 60 s"."""
+    log: tuple[str, ...]
+    succeeded: bool = False
+    """Exit code 0 in time; necessary, not sufficient."""
+
+
+def make_folder(scratch: Path, prefix: str) -> Path:
+    """Make a new folder below ``scratch``, which is created; absolute, without links."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=scratch)).resolve()
+
+
+async def run_once(
+    program: Path,
+    *,
+    is_module: bool,
+    modules: tuple[str, ...],
+    parameters: dict[str, Any],
+    folder: Path,
+    scratch: Path,
+    seconds: float,
+    readable: tuple[Path, ...] = (),
+    level: str = sandbox.NONE,
+) -> Ended:
+    """Run a script of ``modules`` with ``parameters`` in a Blender of its own until it ends.
+
+    Script and parameters lie in ``folder``, which lies below ``scratch``, the only folder that it
+    may write to. ``seconds`` is the time limit; a cancelled call leaves no process behind.
+    """
+    source, values = folder / "script.py", folder / "parameters.json"
+    source.write_text(script.compose(modules), "utf-8")
+    values.write_text(json.dumps(parameters), "utf-8")
+    try:
+        process = await BlenderProcess.start(
+            script.command_line(program, is_module, source, values),
+            scratch=scratch,
+            program=program,
+            readable=readable,
+            level=level,
+        )
+    except OSError as error:
+        return Ended(f"cannot be started: {error.strerror}", ())
+    readers = [
+        asyncio.create_task(
+            process.read_replies(lambda line: process.add_log([line], lambda _: None))
+        ),
+        asyncio.create_task(process.read_log(lambda _: None)),
+    ]
+    how = ""
+    try:
+        await asyncio.wait_for(process.wait(), seconds)
+    except TimeoutError:
+        how = f"gave no answer for {seconds:.0f} s"
+    finally:
+        await process.kill()
+        for reader in readers:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(reader, READ_SECONDS)
+    code = process.returncode or 0
+    return Ended(how or describe_exit(code)[1], tuple(process.log), not how and code == 0)
