@@ -31,6 +31,8 @@ class Lease:
     text: str = ""
     revoking: bool = False
     """Asked back unless begun; the node has not answered yet."""
+    asked_by: str = ""
+    """The idle node that it was asked back for."""
 
     @property
     def ref(self) -> FrameRef:

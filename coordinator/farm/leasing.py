@@ -74,8 +74,7 @@ def drop(state: FarmState, lease: Lease) -> None:
         del job.leases_at[lease.position]
     _decrease(job.working, node.id)
     _decrease(state.shares, job.record.spec.submitter)
-    if node.asked_for is not None and node.asked_for not in state.leases:
-        node.asked_for = None
+    forget_asking(state, lease)
     head = node.head
     if head is not None:
         head.active = max(head.active, state.now)
@@ -84,6 +83,15 @@ def drop(state: FarmState, lease: Lease) -> None:
     state.note_ahead(node)
     watch_leases(state, node)
     state.outcome.show_node(node)
+
+
+def forget_asking(state: FarmState, lease: Lease) -> None:
+    """The idle node that asked for a lease need not wait for it any more."""
+    asker = state.nodes.get(lease.asked_by)
+    lease.asked_by = ""
+    if asker is not None and asker.asked_for == lease.epoch:
+        asker.asked_for = None
+        state.place(asker)
 
 
 def _decrease(counts: dict[str, int], key: str) -> None:

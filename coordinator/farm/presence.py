@@ -29,7 +29,7 @@ from ...protocol.messages import (
 from ...protocol.states import FrameState, JobState
 from .attempts import fail, find_lease, hand_back, lose, take_failure, take_result
 from .leases import Lease
-from .leasing import ask_back, deadline, hold, release, watch_leases
+from .leasing import ask_back, deadline, forget_asking, hold, release, watch_leases
 from .nodes import Node
 from .records import NodeRecord
 from .state import FarmState, Timer
@@ -116,6 +116,7 @@ def _readopt(state: FarmState, node: Node, holding: tuple[FrameRef, ...]) -> tup
         if lease.ref in held:
             lease.active = state.now
             lease.revoking = False
+            forget_asking(state, lease)
         else:
             # The order to render it was lost on the way, or the return of it.
             release(state, lease, "returned", "The node does not have it any more.")
@@ -336,8 +337,7 @@ def _note_frame(
             lease.started = state.now
             lease.revoking = False
             lease.preparing = ""
-            if node.asked_for == lease.epoch:
-                node.asked_for = None
+            forget_asking(state, lease)
             state.forget_ahead(lease, state.jobs[lease.job].record.priority)
             watch_leases(state, node)
         if isinstance(message, FrameProgress):

@@ -216,6 +216,7 @@ def take_over(state: FarmState, node: Node) -> None:
                 best, best_wait = lease, wait
         if best is not None and best.epoch < state.first_new_epoch:
             node.asked_for = best.epoch
+            best.asked_by = node.id
             ask_back(state, [best], "elsewhere")
             return
 

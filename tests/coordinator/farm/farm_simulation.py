@@ -1,0 +1,465 @@
+"""A whole farm in virtual time: the real `Farm`, a database that is a dict, nodes that follow the
+protocol, a network that loses connections, and faults drawn from a seed.
+
+Same seed, same trace. `Simulation.check` holds the promises of the farm against what the nodes were
+told and what the database holds.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from farm_builders import done, hello
+from rendermill.coordinator.farm.config import FarmConfig
+from rendermill.coordinator.farm.decisions import (
+    Assemble,
+    Decision,
+    DeleteJob,
+    Disconnect,
+    SaveAttempt,
+    SaveEpochCeiling,
+    SaveFrames,
+    SaveJob,
+    SaveNode,
+    Send,
+)
+from rendermill.coordinator.farm.events import (
+    AssemblyFinished,
+    FarmEvent,
+    MessageReceived,
+    NodeDisconnected,
+    NodeJoined,
+    Tick,
+)
+from rendermill.coordinator.farm.farm import Farm
+from rendermill.coordinator.farm.records import AttemptRecord, FrameRecord, JobRecord, NodeRecord
+from rendermill.coordinator.farm.validate import validate
+from rendermill.protocol.messages import (
+    Assign,
+    FailureKind,
+    FrameAccepted,
+    FrameDone,
+    FrameFailed,
+    FrameProgress,
+    FrameRef,
+    FrameRefused,
+    FrameStarted,
+    Heartbeat,
+    LeasesReturned,
+    NodeMessage,
+    Revoke,
+    SceneHeld,
+    Welcome,
+)
+from rendermill.protocol.states import FRAME_OPEN, JOB_ENDED, FrameState
+
+HEARTBEAT = Heartbeat(load=0.5, memory_free_bytes=1, disk_free_bytes=1)
+
+
+@dataclass
+class Database:
+    """What survives a kill of the coordinator."""
+
+    jobs: dict[str, JobRecord] = field(default_factory=dict)
+    frames: dict[tuple[str, int], FrameRecord] = field(default_factory=dict)
+    attempts: dict[tuple[str, int, int], AttemptRecord] = field(default_factory=dict)
+    nodes: dict[str, NodeRecord] = field(default_factory=dict)
+    ceiling: int = 1
+    results: dict[tuple[str, int, int], str] = field(default_factory=dict)
+    """(job, generation, frame) -> hash of the result that was stored first."""
+
+    def commit(self, decisions: list[Decision]) -> None:
+        for one in decisions:
+            match one:
+                case SaveJob():
+                    self.jobs[one.record.id] = one.record
+                case SaveFrames():
+                    for record in one.records:
+                        self._save_frame(record)
+                case SaveAttempt():
+                    key = (one.record.job, one.record.frame, one.record.epoch)
+                    self.attempts[key] = one.record
+                case SaveNode():
+                    self.nodes[one.record.id] = one.record
+                case SaveEpochCeiling():
+                    assert one.ceiling > self.ceiling
+                    self.ceiling = one.ceiling
+                case DeleteJob():
+                    del self.jobs[one.job]
+                    for key in [key for key in self.frames if key[0] == one.job]:
+                        del self.frames[key]
+                case _:
+                    pass
+
+    def _save_frame(self, record: FrameRecord) -> None:
+        self.frames[record.job, record.frame] = record
+        if record.result is not None:
+            key = (record.job, record.result.generation, record.frame)
+            sha256 = record.result.files[0].sha256
+            assert self.results.setdefault(key, sha256) == sha256, f"{key} was stored twice"
+
+    def restore(self, config: FarmConfig, now: float) -> tuple[Farm, list[Decision]]:
+        farm = Farm(config)
+        decisions = farm.restore(
+            list(self.jobs.values()),
+            list(self.frames.values()),
+            list(self.nodes.values()),
+            self.ceiling,
+            now,
+        )
+        return farm, decisions
+
+
+@dataclass
+class SimulatedNode:
+    """One node process after the other on one machine, as `protocol.messages` asks of it."""
+
+    world: Simulation
+    id: str
+    slowness: float
+    incarnation: int = 0
+    alive: bool = False
+    connected: bool = False
+    connection: int = 0
+    queue: list[FrameRef] = field(default_factory=list)
+    current: FrameRef | None = None
+    render: int = 0
+    """Number of the render in progress; an older one that ends was stopped."""
+    outbox: dict[FrameRef, FrameDone] = field(default_factory=dict)
+    broken: bool = False
+    """Its machine fails every frame."""
+    rendered: int = 0
+    busy_since: float = 0.0
+
+    @property
+    def life(self) -> str:
+        return f"i{self.incarnation}"
+
+    def start(self) -> None:
+        self.incarnation += 1
+        self.alive = True
+        self.queue.clear()
+        self.current = None
+        self.render += 1
+        self.outbox.clear()
+        self.connect()
+
+    def kill(self) -> None:
+        self.alive = False
+        self.cut()
+
+    def cut(self) -> None:
+        if self.connected:
+            self.connected = False
+            self.connection += 1
+            life = self.life
+            self.world.deliver(NodeDisconnected(node=self.id, incarnation=life))
+
+    def connect(self) -> None:
+        if not self.alive or self.connected or not self.world.is_up:
+            return
+        self.connected = True
+        self.connection += 1
+        holding = [*self.outbox, *([self.current] if self.current else []), *self.queue]
+        greeting = hello(self.id, self.life, holding=tuple(holding))
+        self.world.after(self.world.latency(), self._arrive, NodeJoined(hello=greeting))
+        self.world.after(5.0, self._beat, self.connection)
+
+    def _arrive(self, event: FarmEvent, connection: int | None = None) -> None:
+        if self.connected and (connection is None or connection == self.connection):
+            self.world.deliver(event)
+
+    def say(self, message: NodeMessage) -> None:
+        if self.connected:
+            event = MessageReceived(node=self.id, incarnation=self.life, message=message)
+            self.world.after(self.world.latency(), self._arrive, event, self.connection)
+
+    def _beat(self, connection: int) -> None:
+        if self.connected and connection == self.connection:
+            self.say(HEARTBEAT)
+            self.world.after(5.0, self._beat, connection)
+
+    def hear(self, message: object, life: str, connection: int) -> None:
+        if not self.connected or connection != self.connection or life != self.life:
+            return
+        match message:
+            case Welcome():
+                kept = set(message.keep)
+                if self.current is not None and self.current not in kept:
+                    self._stop()
+                self.queue = [ref for ref in self.queue if ref in kept]
+                for result in self.outbox.values():
+                    self.say(result)
+            case Assign():
+                self.queue.extend(message.frames)
+            case Revoke():
+                self._revoke(message)
+            case FrameAccepted():
+                self.world.acknowledge(message.frame)
+                self.outbox.pop(message.frame, None)
+            case FrameRefused():
+                self.outbox.pop(message.frame, None)
+            case _:
+                pass
+        self._go_on()
+
+    def _revoke(self, message: Revoke) -> None:
+        returned = [ref for ref in self.queue if ref in message.frames]
+        self.queue = [ref for ref in self.queue if ref not in message.frames]
+        if message.running_too and self.current in message.frames:
+            returned.append(self.current)
+            self._stop()
+        for ref in message.frames if message.running_too else ():
+            self.outbox.pop(ref, None)
+        if returned:
+            self.say(LeasesReturned(frames=tuple(returned), reason=message.reason))
+
+    def _stop(self) -> None:
+        self.world.busy += self.world.now - self.busy_since
+        self.current = None
+        self.render += 1
+
+    def _go_on(self) -> None:
+        if self.current is None and self.queue and self.alive:
+            self.current = ref = self.queue.pop(0)
+            self.render += 1
+            self.busy_since = self.world.now
+            self.say(FrameStarted(frame=ref))
+            seconds = self.world.frame_seconds(ref) * self.slowness
+            if self.world.with_progress:
+                for part in (0.1, 0.25, 0.5, 0.75):
+                    self.world.after(seconds * part, self._progress, ref, self.render, part)
+            self.world.after(seconds, self._end, ref, self.render, seconds)
+
+    def _progress(self, ref: FrameRef, render: int, fraction: float) -> None:
+        if self.alive and render == self.render:
+            self.say(FrameProgress(frame=ref, fraction=fraction))
+
+    def _end(self, ref: FrameRef, render: int, seconds: float) -> None:
+        if not self.alive or render != self.render:
+            return
+        self._stop()
+        kind = self.world.failure(self, ref)
+        if kind is not None:
+            self.say(FrameFailed(frame=ref, kind=kind, reason=f"It was a {kind.value}."))
+        else:
+            self.rendered += 1
+            self.outbox[ref] = done(ref, seconds)
+            self.say(self.outbox[ref])
+            if self.world.with_scenes:
+                self.say(SceneHeld(manifest="m" * 64))
+        self._go_on()
+
+
+class Simulation:
+    """The world: time, network, database, coordinator, nodes."""
+
+    def __init__(
+        self,
+        seed: int,
+        slownesses: list[float],
+        seconds: Callable[[FrameRef], float],
+        *,
+        config: FarmConfig | None = None,
+        validating: bool = True,
+        with_progress: bool = True,
+    ) -> None:
+        self.random = random.Random(seed)
+        self.now = 1000.0
+        self.config = config or FarmConfig()
+        self.farm = Farm(self.config)
+        self.database = Database()
+        self.is_up = True
+        self.frame_seconds = seconds
+        self.with_progress = with_progress
+        self.with_scenes = False
+        self.validating = validating
+        self.node_fault = 0.0
+        self.frame_fault = 0.0
+        self.poison: set[tuple[str, int]] = set()
+        self.accepted: set[FrameRef] = set()
+        self.busy = 0.0
+        self.events = 0
+        self._agenda: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
+        self._number = 0
+        self._wakeup: float | None = None
+        self.nodes = {
+            f"n{index}": SimulatedNode(self, f"n{index}", slowness)
+            for index, slowness in enumerate(slownesses)
+        }
+        for node in self.nodes.values():
+            node.start()
+
+    # --- time and network ------------------------------------------------------------------------
+
+    def after(self, delay: float, action: Callable[..., None], *arguments: object) -> None:
+        self._number += 1
+        heapq.heappush(self._agenda, (self.now + delay, self._number, action, arguments))
+
+    def latency(self) -> float:
+        # One fixed delay keeps the order of messages on a connection.
+        return 0.002
+
+    def run(self, until: Callable[[], bool], limit: float) -> None:
+        """Let time pass until something holds; fails if it does not within ``limit`` seconds."""
+        end = self.now + limit
+        while not until():
+            assert self._agenda, "nothing is left to happen"
+            when, _, action, arguments = heapq.heappop(self._agenda)
+            assert when <= end, f"not done after {limit} s: {self.unfinished()}"
+            self.now = max(self.now, when)
+            action(*arguments)
+
+    def unfinished(self) -> list[str]:
+        views = [self.farm.job_view(job, self.now) for job in self.farm.job_ids()]
+        return [str(view) for view in views if view and view.state not in JOB_ENDED][:3]
+
+    # --- the coordinator ---------------------------------------------------------------------------
+
+    def deliver(self, event: FarmEvent) -> None:
+        if not self.is_up:
+            return
+        self.events += 1
+        self.execute(self.farm.apply(event, self.now))
+        if self.validating:
+            validate(self.farm)
+
+    def execute(self, decisions: list[Decision]) -> None:
+        """Commit, then send; every order of the two that a kill can leave behind is tried."""
+        kinds = [type(one).__name__.startswith(("Save", "Delete")) for one in decisions]
+        assert kinds == sorted(kinds, reverse=True), "what is stored comes first"
+        self.database.commit(decisions)
+        if self.random.random() < self.kill_after_commit:
+            self.kill_coordinator()
+            return
+        for one in decisions:
+            match one:
+                case Send():
+                    node = self.nodes[one.node]
+                    self.after(
+                        self.latency(), node.hear, one.message, one.incarnation, node.connection
+                    )
+                case Disconnect():
+                    node = self.nodes[one.node]
+                    if node.connected and node.life == one.incarnation:
+                        node.cut()
+                        self.after(1.0, node.connect)
+                case Assemble():
+                    self.after(3.0, self.deliver, AssemblyFinished(job=one.job))
+                case _:
+                    pass
+        self._plan_tick()
+
+    kill_after_commit = 0.0
+
+    def _plan_tick(self) -> None:
+        wakeup = self.farm.next_wakeup(self.now)
+        if wakeup is not None and (self._wakeup is None or wakeup < self._wakeup):
+            self._wakeup = wakeup
+            self.after(max(wakeup - self.now, 0.0), self._tick, wakeup)
+
+    def _tick(self, wakeup: float) -> None:
+        if self._wakeup == wakeup:
+            self._wakeup = None
+        if self.is_up:
+            self.deliver(Tick())
+            self._plan_tick()
+
+    def kill_coordinator(self) -> None:
+        """Everything in memory is gone; every connection breaks."""
+        if not self.is_up:
+            return
+        self.is_up = False
+        for node in self.nodes.values():
+            node.connected = False
+            node.connection += 1
+        self.after(self.random.uniform(1, 20), self._restart)
+
+    def _restart(self) -> None:
+        self.is_up = True
+        self._wakeup = None
+        self.farm, decisions = self.database.restore(self.config, self.now)
+        if self.validating:
+            validate(self.farm)
+        self.execute(decisions)
+        for node in self.nodes.values():
+            self.after(self.random.uniform(0.1, 10), node.connect)
+
+    # --- faults ----------------------------------------------------------------------------------
+
+    def failure(self, node: SimulatedNode, ref: FrameRef) -> FailureKind | None:
+        if (ref.job, ref.frame) in self.poison:
+            return FailureKind.CRASH
+        if node.broken:
+            return FailureKind.NODE
+        if self.random.random() < self.frame_fault:
+            return self.random.choice(
+                [FailureKind.CRASH, FailureKind.HANG, FailureKind.OUTPUT, FailureKind.NODE]
+            )
+        return None
+
+    def disturb(self) -> None:
+        """One fault on one node, or the coordinator killed; everything is well again later."""
+        node = self.random.choice(list(self.nodes.values()))
+        match self.random.randrange(6):
+            case 0:
+                node.kill()
+                self.after(self.random.uniform(1, 200), self._revive, node)
+            case 1 | 2:
+                node.cut()
+                self.after(self.random.choice([0.5, 20, 100]), node.connect)
+            case 3:
+                self.kill_coordinator()
+            case 4:
+                node.broken = True
+                self.after(self.random.uniform(10, 100), setattr, node, "broken", False)
+            case _:
+                # A link that is dead while both ends believe in it: nothing arrives any more.
+                node.connection += 1
+                self.after(self.random.uniform(10, 100), self._notice, node, node.connection)
+
+    def _notice(self, node: SimulatedNode, connection: int) -> None:
+        if node.connection == connection:
+            node.cut()
+            self.after(1.0, node.connect)
+
+    def _revive(self, node: SimulatedNode) -> None:
+        if not node.alive:
+            node.start()
+
+    # --- promises --------------------------------------------------------------------------------
+
+    def acknowledge(self, ref: FrameRef) -> None:
+        """A node was told that its result is kept: it had better be."""
+        key = (ref.job, ref.generation, ref.frame)
+        assert ref.job not in self.database.jobs or key in self.database.results, ref
+        self.accepted.add(ref)
+
+    def all_ended(self) -> bool:
+        return self.is_up and not self.farm.counts().jobs_open
+
+    def check(self) -> None:
+        """Hold the promises against the history; call when every job has ended."""
+        for ref in self.accepted:
+            if ref.job in self.database.jobs:
+                record = self.database.frames[ref.job, ref.frame]
+                assert record.result is not None, f"{ref} was acknowledged and is gone"
+        for (job, frame), record in self.database.frames.items():
+            assert record.state not in FRAME_OPEN, f"{job}/{frame} is still {record.state.value}"
+            assert not record.leases
+            if record.state is FrameState.DONE:
+                assert record.result is not None
+        for job_id in self.database.jobs:
+            view = self.farm.job_view(job_id, self.now)
+            assert view is not None
+            assert view.counts.waiting == view.counts.leased == 0
+        again, _ = self.database.restore(self.config, self.now)
+        validate(again)
+        for job_id in self.database.jobs:
+            one, two = self.farm.job_view(job_id, self.now), again.job_view(job_id, self.now)
+            assert one is not None
+            assert two is not None
+            assert (one.counts, one.state, one.problem) == (two.counts, two.state, two.problem)
