@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# A property of Blender is written as an annotation that calls a function.
+# pyright: reportInvalidTypeForm=false
 import html
 import os
 import tempfile
@@ -27,12 +29,10 @@ class RENDERMILL_OT_join(bpy.types.Operator):
     bl_idname = "rendermill.join"
     bl_label = "Join Farm"
 
-    url: bpy.props.StringProperty(name="Coordinator", options={"SKIP_SAVE"})  # type: ignore[valid-type]
-    token: bpy.props.StringProperty(  # type: ignore[valid-type]
-        name="Join Token", subtype="PASSWORD", options={"SKIP_SAVE"}
-    )
+    url: bpy.props.StringProperty(name="Coordinator", options={"SKIP_SAVE"})
+    token: bpy.props.StringProperty(name="Join Token", subtype="PASSWORD", options={"SKIP_SAVE"})
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: Any) -> set[Any]:
         """Join, remember the farm, and connect to it."""
         addon = context.preferences.addons.get(preferences.PACKAGE)
         stored = addon.preferences if addon is not None else None
@@ -69,7 +69,7 @@ class RENDERMILL_OT_connect(bpy.types.Operator):
     bl_idname = "rendermill.connect"
     bl_label = "Connect to Farm"
 
-    def execute(self, _context: Any) -> set[str]:
+    def execute(self, context: Any) -> set[Any]:
         """Begin anew."""
         try:
             pump.state().notice = ""
@@ -85,23 +85,23 @@ class RENDERMILL_OT_act(bpy.types.Operator):
 
     bl_idname = "rendermill.act"
     bl_label = "Act on Farm Job"
-    bl_options = {"INTERNAL"}  # noqa: RUF012
+    bl_options = {"INTERNAL"}
 
-    job: bpy.props.StringProperty(options={"SKIP_SAVE"})  # type: ignore[valid-type]
-    action: bpy.props.EnumProperty(items=_ACTIONS, options={"SKIP_SAVE"})  # type: ignore[valid-type]
+    job: bpy.props.StringProperty(options={"SKIP_SAVE"})
+    action: bpy.props.EnumProperty(items=_ACTIONS, options={"SKIP_SAVE"})
 
     @classmethod
-    def description(cls, _context: Any, given: Any) -> str:
+    def description(cls, context: Any, properties: Any) -> str:
         """Say what this button does."""
-        return next(text for key, _, text in _ACTIONS if key == given.action)
+        return next(text for key, _, text in _ACTIONS if key == properties.action)
 
-    def invoke(self, context: Any, event: Any) -> set[str]:
+    def invoke(self, context: Any, event: Any) -> set[Any]:
         """Ask before what cannot be taken back."""
         if self.action in ("cancel", "delete"):
             return context.window_manager.invoke_confirm(self, event)
         return self.execute(context)
 
-    def execute(self, _context: Any) -> set[str]:
+    def execute(self, context: Any) -> set[Any]:
         """Hand the wish over; how it went comes as an event."""
         from ..client.following import Act
 
@@ -116,9 +116,9 @@ class RENDERMILL_OT_fetch(bpy.types.Operator):
     bl_idname = "rendermill.fetch"
     bl_label = "Fetch Frames"
 
-    job: bpy.props.StringProperty(options={"SKIP_SAVE"})  # type: ignore[valid-type]
+    job: bpy.props.StringProperty(options={"SKIP_SAVE"})
 
-    def execute(self, _context: Any) -> set[str]:
+    def execute(self, context: Any) -> set[Any]:
         """Begin the delivery; a second one for the same job takes its place."""
         from ..client.following import Deliver
 
@@ -134,12 +134,12 @@ class RENDERMILL_OT_cancel_sending(bpy.types.Operator):
     bl_label = "Cancel Sending"
 
     @classmethod
-    def poll(cls, _context: Any) -> bool:
+    def poll(cls, context: Any) -> bool:
         """Whether anything is being sent."""
         current = pump.state_if_loaded()
         return current is not None and current.sending is not None
 
-    def execute(self, _context: Any) -> set[str]:
+    def execute(self, context: Any) -> set[Any]:
         """Cancel it."""
         from ..client.following import Cancel
 
@@ -155,15 +155,15 @@ class RENDERMILL_OT_open_page(bpy.types.Operator):
     bl_idname = "rendermill.open_page"
     bl_label = "Open Status Page"
 
-    job: bpy.props.StringProperty(options={"SKIP_SAVE"})  # type: ignore[valid-type]
+    job: bpy.props.StringProperty(options={"SKIP_SAVE"})
 
     @classmethod
-    def poll(cls, _context: Any) -> bool:
+    def poll(cls, context: Any) -> bool:
         """Whether a farm is known."""
         current = pump.state_if_loaded()
         return current is not None and current.farm is not None
 
-    def execute(self, _context: Any) -> set[str]:
+    def execute(self, context: Any) -> set[Any]:
         """Open it, signed in."""
         where = f"/jobs/{self.job}" if self.job else "/"
         try:
@@ -181,9 +181,9 @@ class RENDERMILL_OT_open_folder(bpy.types.Operator):
     bl_idname = "rendermill.open_folder"
     bl_label = "Open Folder"
 
-    folder: bpy.props.StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
+    folder: bpy.props.StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE"})
 
-    def execute(self, _context: Any) -> set[str]:
+    def execute(self, context: Any) -> set[Any]:
         """Open it in the system's file browser."""
         if not Path(self.folder).is_dir():
             self.report({"ERROR"}, f"{self.folder} does not exist yet: no frame has come home.")

@@ -115,7 +115,9 @@ class FarmState:
         """Follow a submission that was just handed over."""
         self.submissions[submission.request] = submission
 
-    def apply(self, event: following.FarmEvent) -> bool:  # noqa: PLR0911 - one return per event
+    def apply(  # noqa: PLR0912 - one branch for each kind of event
+        self, event: following.FarmEvent
+    ) -> bool:
         """Take over an event; whether anything a panel shows has changed."""
         match event:
             case following.Connected(farm=farm, url=url):

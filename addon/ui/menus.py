@@ -73,7 +73,8 @@ class _Around:
 
 def _draw_functions() -> list[Any]:
     # The list that `append` and `prepend` work on; it holds Blender's own function as well.
-    return bpy.types.TOPBAR_MT_render._dyn_ui_initialize()  # noqa: SLF001 # type: ignore[attr-defined]
+    menu: Any = bpy.types.TOPBAR_MT_render
+    return menu._dyn_ui_initialize()
 
 
 def register() -> None:

@@ -34,9 +34,9 @@ class RENDERMILL_PT_farm(_OutputPanel, bpy.types.Panel):
     bl_label = "Farm"
     bl_idname = "RENDERMILL_PT_farm"
 
-    def draw(self, _context: Any) -> None:
+    def draw(self, context: Any) -> None:
         """Draw the farm found, the two buttons, and what is being sent."""
-        layout = self.layout
+        layout: Any = self.layout
         preferences.draw_link(layout)
         current = pump.state_if_loaded()
         if current is not None and current.notice:
@@ -66,11 +66,11 @@ class RENDERMILL_PT_options(_OutputPanel, bpy.types.Panel):
 
     bl_label = "Options"
     bl_parent_id = "RENDERMILL_PT_farm"
-    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012
+    bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: Any) -> None:
         """Draw the options."""
-        layout = self.layout
+        layout: Any = self.layout
         layout.use_property_split = True
         layout.use_property_decorate = False
         options = context.scene.rendermill
@@ -93,7 +93,7 @@ class RENDERMILL_PT_findings(_OutputPanel, bpy.types.Panel):
         packing = render_operators.last_packing
         return packing is not None and bool(packing.findings) and packing.is_about(context.scene)
 
-    def draw(self, _context: Any) -> None:
+    def draw(self, context: Any) -> None:
         """Draw the findings, worst first."""
         packing = render_operators.last_packing
         if packing is not None:
@@ -107,23 +107,24 @@ class RENDERMILL_PT_jobs(_OutputPanel, bpy.types.Panel):
     bl_parent_id = "RENDERMILL_PT_farm"
 
     @classmethod
-    def poll(cls, _context: Any) -> bool:
+    def poll(cls, context: Any) -> bool:
         """Whether a farm is known."""
         current = pump.state_if_loaded()
         return current is not None and current.farm is not None
 
-    def draw(self, _context: Any) -> None:
+    def draw(self, context: Any) -> None:
         """Draw the newest jobs."""
         from ...wire import places
 
+        layout: Any = self.layout
         current = pump.state()
         jobs = current.jobs_of(places.user_label())
         if not jobs:
-            self.layout.label(text="No jobs yet")
+            layout.label(text="No jobs yet")
         for job in jobs[:JOBS_SHOWN]:
-            _draw_job(self.layout.box(), current, job)
+            _draw_job(layout.box(), current, job)
         if len(jobs) > JOBS_SHOWN:
-            self.layout.label(text=f"and {len(jobs) - JOBS_SHOWN} more on the status page")
+            layout.label(text=f"and {len(jobs) - JOBS_SHOWN} more on the status page")
 
 
 def _draw_job(box: Any, current: Any, job: Any) -> None:

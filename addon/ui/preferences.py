@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# A property of Blender is written as an annotation that calls a function.
+# pyright: reportInvalidTypeForm=false
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +11,7 @@ import bpy
 
 from . import pump
 
-PACKAGE = __package__.removesuffix(".addon.ui")
+PACKAGE = (__package__ or "").removesuffix(".addon.ui")
 """Name under which Blender knows the add-on: ``bl_ext.<repository>.rendermill``, or
 ``rendermill`` where it is imported from a Python environment."""
 
@@ -19,20 +21,20 @@ class RENDERMILL_AddonPreferences(bpy.types.AddonPreferences):
 
     bl_idname = PACKAGE
 
-    coordinator_url: bpy.props.StringProperty(  # type: ignore[valid-type]
+    coordinator_url: bpy.props.StringProperty(
         name="Coordinator",
         description=(
             "Address of the farm's coordinator, like studio-pc:7878. Empty: the coordinator on "
             "this computer, or the farm that was joined last"
         ),
     )
-    join_token: bpy.props.StringProperty(  # type: ignore[valid-type]
+    join_token: bpy.props.StringProperty(
         name="Join Token",
         description="The text that starts with rm1. and that the coordinator prints when it starts",
         subtype="PASSWORD",
         options={"SKIP_SAVE"},
     )
-    deliver: bpy.props.BoolProperty(  # type: ignore[valid-type]
+    deliver: bpy.props.BoolProperty(
         name="Fetch Frames as They Finish",
         description=(
             "Write finished frames into the output path of the scene while the farm renders. "
@@ -40,13 +42,13 @@ class RENDERMILL_AddonPreferences(bpy.types.AddonPreferences):
         ),
         default=True,
     )
-    connect_at_start: bpy.props.BoolProperty(  # type: ignore[valid-type]
+    connect_at_start: bpy.props.BoolProperty(
         name="Look for the Farm When Blender Starts",
         description="Otherwise the farm is looked for when something is sent",
         default=True,
     )
 
-    def draw(self, _context: Any) -> None:
+    def draw(self, context: Any) -> None:
         """Draw the page."""
         layout = self.layout
         layout.use_property_split = True
@@ -75,7 +77,8 @@ class Preferences:
 
 def get() -> Preferences:
     """Return the preferences; the defaults where the add-on is imported but not enabled."""
-    addon: Any = bpy.context.preferences.addons.get(PACKAGE)
+    everything: Any = bpy.context.preferences
+    addon = everything.addons.get(PACKAGE)
     if addon is None or addon.preferences is None:
         return Preferences()
     stored = addon.preferences
@@ -107,7 +110,8 @@ def draw_link(layout: Any) -> None:
 def draw_text(layout: Any, text: str, *, icon: str = "NONE") -> None:
     """Draw a sentence over as many lines as the region needs."""
     region: Any = bpy.context.region
-    scale = bpy.context.preferences.system.ui_scale
+    everything: Any = bpy.context.preferences
+    scale = everything.system.ui_scale
     # About seven pixels a letter; Blender has no label that wraps.
     width = max(24, int((region.width if region is not None else 400) / (7.0 * scale)) - 6)
     lines: list[str] = []

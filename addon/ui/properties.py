@@ -6,6 +6,8 @@ file that came from elsewhere must not be able to say of itself that it is to be
 
 from __future__ import annotations
 
+# A property of Blender is written as an annotation that calls a function.
+# pyright: reportInvalidTypeForm=false
 from typing import Any
 
 import bpy
@@ -26,24 +28,24 @@ _ORDERS = (
 class RENDERMILL_SceneProperties(bpy.types.PropertyGroup):
     """Options of the jobs of one scene: ``scene.rendermill``."""
 
-    frames: bpy.props.StringProperty(  # type: ignore[valid-type]
+    frames: bpy.props.StringProperty(
         name="Frames",
         description='Frames to render, like "1-250" or "1-10:2, 40". Empty: those of the scene',
     )
-    priority: bpy.props.IntProperty(  # type: ignore[valid-type]
+    priority: bpy.props.IntProperty(
         name="Priority",
         description="Jobs of higher priority get nodes first",
         default=PRIORITY_NORMAL,
         min=PRIORITY_MIN,
         max=PRIORITY_MAX,
     )
-    order: bpy.props.EnumProperty(  # type: ignore[valid-type]
+    order: bpy.props.EnumProperty(
         name="Order",
         description="In which order the frames are rendered",
         items=_ORDERS,
         default=FrameOrder.FORWARD.value,
     )
-    tags: bpy.props.StringProperty(  # type: ignore[valid-type]
+    tags: bpy.props.StringProperty(
         name="Tags",
         description="Only nodes that have all of these tags take the job; separated by commas",
     )
@@ -52,7 +54,7 @@ class RENDERMILL_SceneProperties(bpy.types.PropertyGroup):
 class RENDERMILL_SessionProperties(bpy.types.PropertyGroup):
     """What holds until Blender is closed: ``window_manager.rendermill``."""
 
-    trust_scripts: bpy.props.BoolProperty(  # type: ignore[valid-type]
+    trust_scripts: bpy.props.BoolProperty(
         name="Trust Scripts of This File",
         description=(
             "Let Python in the file (drivers, registered texts) run on the farm. Only for files "
@@ -60,7 +62,7 @@ class RENDERMILL_SessionProperties(bpy.types.PropertyGroup):
         ),
         default=False,
     )
-    last_job: bpy.props.StringProperty(  # type: ignore[valid-type]
+    last_job: bpy.props.StringProperty(
         name="Last Job",
         description="Id of the job that was sent last, for scripts",
         options={"HIDDEN", "SKIP_SAVE"},

@@ -130,9 +130,9 @@ def on_change(listener: Callable[[], None]) -> None:
 
 def redraw() -> None:
     """Ask for the areas that show the farm to be drawn anew."""
-    for window in bpy.context.window_manager.windows:
-        screen: Any = window.screen
-        for area in screen.areas:
+    manager: Any = bpy.context.window_manager
+    for window in manager.windows:
+        for area in window.screen.areas:
             if area.type in _REDRAWN:
                 area.tag_redraw()
 
@@ -185,7 +185,7 @@ def register() -> None:
 
 def unregister() -> None:
     """Stop timer and thread, and forget everything."""
-    global _state, _thread, _is_connecting, _problem  # noqa: PLW0603
+    global _state, _thread, _is_connecting, _problem
     for timer in (_tick, _begin):
         if bpy.app.timers.is_registered(timer):
             bpy.app.timers.unregister(timer)

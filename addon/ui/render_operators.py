@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+# A property of Blender is written as an annotation that calls a function.
+# pyright: reportInvalidTypeForm=false
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 
 from ...protocol.job import PRIORITY_MAX, PRIORITY_MIN, PRIORITY_NORMAL, FrameOrder, JobKind
 from . import preferences, properties, pump
 from .packing import Packing, PackingRefused, sentence
+
+# Blender collects the properties of a base class only where that is no type of its own.
+_Operator = bpy.types.Operator if TYPE_CHECKING else object
 
 STEP_SECONDS = 0.02
 """Time for packing in one turn of the timer: below what a hand on the mouse notices."""
@@ -21,21 +26,21 @@ last_packing: Packing | None = None
 """The newest attempt: its findings are what dialogs and panels show."""
 
 
-class _RenderOnFarm:
+class _RenderOnFarm(_Operator):
     """What both operators share."""
 
     kind: JobKind
-    bl_options = {"REGISTER"}  # noqa: RUF012 - Blender wants a plain set here
+    bl_options = {"REGISTER"}
 
-    frames: bpy.props.StringProperty(  # type: ignore[valid-type]
+    frames: bpy.props.StringProperty(
         name="Frames",
         description='Frames to render, like "1-250" or "1-10:2, 40". Empty: those of the scene',
         options={"SKIP_SAVE"},
     )
-    name: bpy.props.StringProperty(  # type: ignore[valid-type]
+    job_name: bpy.props.StringProperty(
         name="Name", description="Name of the job. Empty: that of the file", options={"SKIP_SAVE"}
     )
-    priority: bpy.props.IntProperty(  # type: ignore[valid-type]
+    priority: bpy.props.IntProperty(
         name="Priority",
         description="Jobs of higher priority get nodes first",
         default=PRIORITY_NORMAL,
@@ -43,18 +48,18 @@ class _RenderOnFarm:
         max=PRIORITY_MAX,
         options={"SKIP_SAVE"},
     )
-    send_anyway: bpy.props.BoolProperty(  # type: ignore[valid-type]
+    send_anyway: bpy.props.BoolProperty(
         name="Send Anyway",
         description="Send the scene although checks found errors",
         options={"SKIP_SAVE"},
     )
-    deliver: bpy.props.BoolProperty(  # type: ignore[valid-type]
+    deliver: bpy.props.BoolProperty(
         name="Fetch Frames",
         description="Write finished frames into the output path of the scene",
         default=True,
         options={"SKIP_SAVE"},
     )
-    wait: bpy.props.BoolProperty(  # type: ignore[valid-type]
+    wait: bpy.props.BoolProperty(
         name="Wait",
         description=(
             "When called without a window: return only when every frame has been delivered (with "
@@ -74,7 +79,7 @@ class _RenderOnFarm:
 
     # --- without a window ------------------------------------------------------------------
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: Any) -> set[Any]:
         """Send the scene and, with ``wait``, stay until every frame is here."""
         try:
             packing = self._packing(context)
@@ -87,7 +92,7 @@ class _RenderOnFarm:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
 
-    def _follow(self, context: Any, request: int) -> set[str]:
+    def _follow(self, context: Any, request: int) -> set[Any]:
         current = pump.state()
         submission = current.submissions[request]
         console = _Console(submission.name)
@@ -103,7 +108,7 @@ class _RenderOnFarm:
             return {"CANCELLED"}
         return self._outcome(current, submission, waited=must_stay)
 
-    def _outcome(self, current: Any, submission: Any, *, waited: bool) -> set[str]:
+    def _outcome(self, current: Any, submission: Any, *, waited: bool) -> set[Any]:
         job = current.jobs[submission.job]
         if waited and job.state.value != "done":
             failed = job.counts.failed
@@ -117,7 +122,7 @@ class _RenderOnFarm:
 
     # --- in a window -----------------------------------------------------------------------
 
-    def invoke(self, context: Any, _event: Any) -> set[str]:
+    def invoke(self, context: Any, event: Any) -> set[Any]:
         """Send the scene step by step, with a progress bar; Escape cancels."""
         if bpy.app.background:
             return self.execute(context)
@@ -135,7 +140,9 @@ class _RenderOnFarm:
         manager.modal_handler_add(self)
         return {"RUNNING_MODAL"}
 
-    def modal(self, context: Any, event: Any) -> set[str]:
+    def modal(  # noqa: PLR0911 - one return for each thing that may happen
+        self, context: Any, event: Any
+    ) -> set[Any]:
         """Pack a little, or show how the sending goes."""
         if event.type == "ESC" and event.value == "PRESS":
             return self._give_up(context)
@@ -168,7 +175,7 @@ class _RenderOnFarm:
         # What was handed over goes on: the farm's thread needs neither window nor file.
         self._end(context, {"CANCELLED"})
 
-    def _pack(self, context: Any) -> set[str]:
+    def _pack(self, context: Any) -> set[Any]:
         end = time.perf_counter() + STEP_SECONDS
         try:
             while self._steps is not None and time.perf_counter() < end:
@@ -196,13 +203,13 @@ class _RenderOnFarm:
     def _ask(self) -> None:
         getattr(bpy.ops, "rendermill").send_anyway(  # noqa: B009 - unknown to Blender's stubs
             "INVOKE_DEFAULT",
-            operator=self.bl_idname,  # type: ignore[attr-defined]
+            operator=self.bl_idname,
             frames=self.frames,
-            name=self.name,
+            job_name=self.job_name,
             priority=self._packing_now.options["priority"],
         )
 
-    def _give_up(self, context: Any) -> set[str]:
+    def _give_up(self, context: Any) -> set[Any]:
         if self._steps is not None:
             self._steps = None
             self._packing_now.discard()
@@ -214,7 +221,7 @@ class _RenderOnFarm:
         pump.send(Cancel(self._request))
         return {"RUNNING_MODAL"}
 
-    def _end(self, context: Any, result: set[str]) -> set[str]:
+    def _end(self, context: Any, result: set[Any]) -> set[Any]:
         self._steps = None
         if self._timer is not None:
             context.window_manager.event_timer_remove(self._timer)
@@ -231,7 +238,7 @@ class _RenderOnFarm:
 
         options = context.scene.rendermill
         session = context.window_manager.rendermill
-        is_set = self.properties.is_property_set  # type: ignore[attr-defined]
+        is_set = self.properties.is_property_set
         text = self.frames.strip()
         if not text and self.kind is JobKind.ANIMATION:
             text = options.frames.strip()
@@ -240,7 +247,7 @@ class _RenderOnFarm:
             kind=self.kind,
             options={
                 "frames": text or None,
-                "name": self.name.strip(),
+                "name": self.job_name.strip(),
                 "priority": self.priority if is_set("priority") else options.priority,
                 "order": FrameOrder(options.order),
                 "tags": properties.tags_of(options.tags),
@@ -260,7 +267,7 @@ class _RenderOnFarm:
         assert captured is not None
         stored = preferences.get()
         pump.connect(stored.coordinator_url or None)
-        is_set = self.properties.is_property_set  # type: ignore[attr-defined]
+        is_set = self.properties.is_property_set
         deliver = self.deliver if is_set("deliver") else stored.deliver
         request = pump.send(Submit(captured, send_anyway=self.send_anyway, deliver=deliver))
         pump.state().begin(Submission(request, captured.spec.name, deliver))
@@ -295,32 +302,32 @@ class RENDERMILL_OT_send_anyway(bpy.types.Operator):
 
     bl_idname = "rendermill.send_anyway"
     bl_label = "The Farm May Not Render This as You Expect"
-    bl_options = {"INTERNAL"}  # noqa: RUF012
+    bl_options = {"INTERNAL"}
 
-    operator: bpy.props.StringProperty(options={"SKIP_SAVE"})  # type: ignore[valid-type]
-    frames: bpy.props.StringProperty(options={"SKIP_SAVE"})  # type: ignore[valid-type]
-    name: bpy.props.StringProperty(options={"SKIP_SAVE"})  # type: ignore[valid-type]
-    priority: bpy.props.IntProperty(options={"SKIP_SAVE"})  # type: ignore[valid-type]
+    operator: bpy.props.StringProperty(options={"SKIP_SAVE"})
+    frames: bpy.props.StringProperty(options={"SKIP_SAVE"})
+    job_name: bpy.props.StringProperty(options={"SKIP_SAVE"})
+    priority: bpy.props.IntProperty(options={"SKIP_SAVE"})
 
-    def invoke(self, context: Any, _event: Any) -> set[str]:
+    def invoke(self, context: Any, event: Any) -> set[Any]:
         """Ask."""
         return context.window_manager.invoke_props_dialog(
             self, width=520, title=self.bl_label, confirm_text="Send Anyway"
         )
 
-    def draw(self, _context: Any) -> None:
+    def draw(self, context: Any) -> None:
         """Draw the findings, worst first."""
         if last_packing is not None:
             draw_findings(self.layout, last_packing)
 
-    def execute(self, _context: Any) -> set[str]:
+    def execute(self, context: Any) -> set[Any]:
         """Send."""
         category, verb = self.operator.lower().replace("_ot_", ".").split(".", 1)
         operator = getattr(getattr(bpy.ops, category), verb)
         return operator(
             "INVOKE_DEFAULT",
             frames=self.frames,
-            name=self.name,
+            job_name=self.job_name,
             priority=self.priority,
             send_anyway=True,
         )

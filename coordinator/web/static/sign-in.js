@@ -45,9 +45,8 @@ export class SignIn {
       h(
         "p",
         { id: "token-help", class: "muted" },
-        "The coordinator prints a link to this page with a token when it starts. On its own machine, ",
-        h("code", {}, "rendermill watch"),
-        " opens it for you.",
+        "The coordinator prints a link to this page when it starts, with a token in it. The add-on in " +
+          "Blender opens the page signed in.",
       ),
     );
     form.addEventListener("submit", async (event) => {
