@@ -7,8 +7,8 @@ import logging
 import re
 import socket
 
-from zeroconf import InterfaceChoice, IPVersion, NonUniqueNameException
 from zeroconf import Error as ZeroconfError
+from zeroconf import InterfaceChoice, IPVersion, NonUniqueNameException
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 _log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from aiohttp import web
@@ -64,7 +64,7 @@ class Options:
     announces: bool = True
     writes_local: bool = True
     """Whether everything of this user on this machine is let in by ``local.json``."""
-    config: FarmConfig = FarmConfig()
+    config: FarmConfig = field(default_factory=FarmConfig)
 
 
 class RunningCoordinator:

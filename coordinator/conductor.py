@@ -82,7 +82,7 @@ class Conductor:
         self.connections = connections
         self.feed = EventFeed(
             lambda job: farm.job_view(job, clock.now()),
-            lambda job, frame: farm.frame_view(job, frame, clock.now()),
+            farm.frame_view,
             lambda node: farm.node_view(node, clock.now()),
         )
         self._store = store
@@ -148,7 +148,7 @@ class Conductor:
             batch = await self._next_batch()
             try:
                 await self._conduct(batch)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - see below
                 # What the farm believes and what is stored have parted: only a restart joins them.
                 _log.critical("conductor failed", exc_info=error)
                 self._failed = (
@@ -228,9 +228,10 @@ class Conductor:
         task.add_done_callback(self._assemblies.discard)
 
     async def _make_film(self, job: str) -> None:
+        if self._assembler is None:
+            await self.post(AssemblyFailed(job=job, reason=FILM_REFUSAL))
+            return
         try:
-            if self._assembler is None:
-                raise AssemblyError(FILM_REFUSAL)
             await self._assembler(job)
         except AssemblyError as error:
             await self.post(AssemblyFailed(job=job, reason=str(error)))

@@ -55,20 +55,20 @@ def read_header(file: BinaryIO) -> ImageHeader | None:
     return None
 
 
-def _png(file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
+def _png(_file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
     return (struct.unpack(">II", head[16:24]),)
 
 
-def _bmp(file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
+def _bmp(_file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
     width, height = struct.unpack("<ii", head[18:26])
     return ((width, abs(height)),)
 
 
-def _iris(file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
+def _iris(_file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
     return (struct.unpack(">HH", head[6:10]),)
 
 
-def _targa(file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
+def _targa(_file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
     return (struct.unpack("<HH", head[12:16]),)
 
 
@@ -92,7 +92,7 @@ def _cineon(file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
     return (struct.unpack(">II" if head[0] == 0x80 else "<II", file.read(8)),)
 
 
-def _hdr(file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
+def _hdr(file: BinaryIO, _head: bytes) -> tuple[tuple[int, int], ...]:
     file.seek(0)
     while file.tell() < HEADER_MAX_BYTES:
         words = file.readline(_LINE_MAX_BYTES).split()
@@ -101,7 +101,7 @@ def _hdr(file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
     raise ValueError
 
 
-def _webp(file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
+def _webp(_file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
     kind = head[12:16]
     if kind == b"VP8X":
         size = (int.from_bytes(head[24:27], "little"), int.from_bytes(head[27:30], "little"))
@@ -113,7 +113,7 @@ def _webp(file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
     return ((width & 0x3FFF, height & 0x3FFF),)
 
 
-def _jpeg(file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
+def _jpeg(file: BinaryIO, _head: bytes) -> tuple[tuple[int, int], ...]:
     file.seek(2)
     while file.tell() < HEADER_MAX_BYTES:
         marker, kind, length = struct.unpack(">BBH", file.read(4))
@@ -127,7 +127,7 @@ def _jpeg(file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
     raise ValueError
 
 
-def _jpeg2000(file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
+def _jpeg2000(file: BinaryIO, _head: bytes) -> tuple[tuple[int, int], ...]:
     file.seek(0)
     data = file.read(64 * 1024)
     # The SIZ segment is the first of the code stream: FF4F FF51, length, capabilities, sizes.
@@ -151,7 +151,7 @@ def _tiff(file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
     return ((size[256], size[257]),)
 
 
-def _exr(file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
+def _exr(file: BinaryIO, _head: bytes) -> tuple[tuple[int, int], ...]:
     file.seek(8)
     data = file.read(HEADER_MAX_BYTES)
     place = 0

@@ -58,7 +58,7 @@ def check_result(spec: JobSpec, done: FrameDone, blobs: BlobStore) -> ResultFaul
     return None
 
 
-def _check_names(spec: JobSpec, done: FrameDone) -> str:
+def _check_names(spec: JobSpec, done: FrameDone) -> str:  # noqa: PLR0911 - a list of checks
     if not done.files:
         return "The frame has no file."
     if len(done.files) > FILES_MAX:

@@ -33,7 +33,7 @@ from .problems import Refused
 PIECE_BYTES = 256 * 1024
 """What is written to a socket at once: larger pieces gain nothing and hold memory per request."""
 GROUP_BYTES = 1024 * 1024
-"""Records handed to a thread at once: a hop for each chunk of 4 KiB would cost more than the work."""
+"""Records handed to a thread at once: a hop for each chunk of 4 KiB costs more than the work."""
 BLOB_MAX_BYTES = 64 * 1024**3
 """Longest single blob: a frame in every pass at 16k is a tenth of it."""
 WINDOW_MAX_BYTES = 128 * 1024 * 1024

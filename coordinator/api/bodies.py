@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -12,12 +13,14 @@ from .problems import Refused
 
 T = TypeVar("T")
 
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
+
 JSON_MAX_BYTES = 1024 * 1024
 """Longest JSON body: 4096 hashes take a quarter of it, a job spec far less."""
 
 
 async def read_json(request: web.Request, cls: type[T]) -> T:
-    """Return the body as ``cls``. Raises `Refused` (413, 415), `protocol.codec.CodecError` (400)."""
+    """Return the body as ``cls``. Raises `Refused` (413, 415) and `CodecError` (400)."""
     if request.content_type != "application/json":
         raise Refused(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -44,7 +47,7 @@ async def read_bounded(request: web.Request, limit: int) -> bytes:
 
 
 def json_response(value: Any, *, status: int = 200, **headers: str) -> web.Response:
-    """Return a dataclass of the protocol, or plain data, as JSON; ``_`` in header names is ``-``."""
+    """Return a dataclass, or plain data, as JSON; ``_`` in the names of headers is ``-``."""
     return web.Response(
         status=status,
         body=encode_json(value),
@@ -58,11 +61,6 @@ def query_int(request: web.Request, name: str, default: int | None = None) -> in
     text = request.query.get(name)
     if text is None or text == "":
         return default
-    try:
-        if len(text) > 20:
-            raise ValueError
-        return int(text)
-    except ValueError:
-        raise Refused(
-            HTTPStatus.BAD_REQUEST, f"{name} must be a whole number, not {text[:40]!r}."
-        ) from None
+    if not _WHOLE_NUMBER.fullmatch(text):
+        raise Refused(HTTPStatus.BAD_REQUEST, f"{name} must be a whole number, not {text[:40]!r}.")
+    return int(text)

@@ -46,8 +46,6 @@ async def list_frames(request: web.Request) -> web.StreamResponse:
     """List the frames of a job in ascending order."""
     conductor = request.app[keys.CONDUCTOR]
     job = request.match_info["job"]
-    if conductor.farm.spec(job) is None:
-        raise Refused(HTTPStatus.NOT_FOUND, f"There is no job {job}.")
     state = request.query.get("state") or None
     if state is not None and state not in [known.value for known in FrameState]:
         raise Refused(
@@ -58,18 +56,19 @@ async def list_frames(request: web.Request) -> web.StreamResponse:
     limit = query_int(request, "limit", PAGE_FRAMES) or PAGE_FRAMES
     page = conductor.farm.frames(
         job,
-        conductor.clock.now(),
         state=FrameState(state) if state else None,
         after=query_int(request, "after"),
         limit=max(1, min(limit, PAGE_MAX_FRAMES)),
     )
+    if page is None:
+        raise Refused(HTTPStatus.NOT_FOUND, f"There is no job {job}.")
     return json_response(page)
 
 
 def _view(request: web.Request) -> tuple[str, FrameView]:
     conductor = request.app[keys.CONDUCTOR]
     job, frame = request.match_info["job"], int(request.match_info["frame"])
-    view = conductor.farm.frame_view(job, frame, conductor.clock.now())
+    view = conductor.farm.frame_view(job, frame)
     if view is None:
         raise Refused(HTTPStatus.NOT_FOUND, f"Job {job} has no frame {frame}.")
     return job, view

@@ -136,7 +136,7 @@ def _member(request: web.Request, roles: frozenset[Role]) -> Member:
     return member
 
 
-async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
     """Signal ``on_response_prepare``: what browsers are told about every answer."""
     headers = response.headers
     headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)

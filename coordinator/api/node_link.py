@@ -207,7 +207,7 @@ class _Conversation:
                 )
 
     async def _checked(self, done: FrameDone) -> FrameDone | FrameFailed | None:
-        """Return what the farm shall hear of a finished frame; None where the node has to repeat."""
+        """Return what the farm shall hear of a finished frame; None where the node must repeat."""
         spec = self._conductor.farm.spec(done.frame.job)
         if spec is None:
             return done  # The farm says by itself that the job is gone.

@@ -25,7 +25,7 @@ def routes() -> list[web.RouteDef]:
 
 
 @guard.serves_everyone
-async def index(request: web.Request) -> web.StreamResponse:
+async def index(_request: web.Request) -> web.StreamResponse:
     """Send the shell of the page; it shows nothing until its visitor has signed in."""
     return await _send(INDEX)
 

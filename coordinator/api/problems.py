@@ -48,7 +48,7 @@ def problem_response(
 
 
 @web.middleware
-async def answer_problems(
+async def answer_problems(  # noqa: PLR0911 - a table, one line for each kind of error
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Turn whatever a handler raises into its problem. Outermost of the middlewares."""
@@ -78,7 +78,7 @@ async def answer_problems(
         return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
     except ConnectionError:
         raise  # The caller went away; there is nobody to answer.
-    except Exception:
+    except Exception:  # noqa: BLE001 - the caller gets an answer, the log the trace
         _log.exception("handler failed: method=%s path=%s", request.method, request.path)
         return problem_response(
             HTTPStatus.INTERNAL_SERVER_ERROR,

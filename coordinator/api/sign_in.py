@@ -94,7 +94,7 @@ async def sign_in(request: web.Request) -> web.StreamResponse:
 
 
 @guard.serves_everyone
-async def sign_out(request: web.Request) -> web.StreamResponse:
+async def sign_out(_request: web.Request) -> web.StreamResponse:
     """Forget the cookie."""
     response = json_response({})
     response.del_cookie(guard.COOKIE, path="/")

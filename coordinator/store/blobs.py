@@ -144,7 +144,7 @@ class BlobStore:
         if arrived is not None:
             return arrived
         try:
-            return os.stat(self._place(name)).st_size
+            return self._place(name).stat().st_size
         except FileNotFoundError:
             return None
 
@@ -218,6 +218,26 @@ class BlobStore:
         with self._writing():
             handle, path = tempfile.mkstemp(dir=self._temp_folder)
         return Incoming(self, name, most, os.fdopen(handle, "wb", buffering=0), Path(path))
+
+    def append(self, file: BinaryIO, data: bytes) -> None:
+        """Write all of ``data``. Raises `DiskFull`, `StoreFailed`."""
+        with self._writing():
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+
+    def publish(self, name: str, file: BinaryIO, path: Path) -> None:
+        """Make a checked temp file the blob ``name``, durably. Raises `DiskFull`, `StoreFailed`."""
+        self._require_working()
+        with self._writing():
+            # Nothing was promised yet: a disk that is full at this point is an answer.
+            _flush(file.fileno())
+        file.close()
+        place = self._place(name)
+        with self._flushing():
+            with self._lock:
+                path.replace(place)
+            _flush_folder(place.parent)
 
     def settle(self) -> None:
         """Make every blob that has arrived durable. Raises `StoreFailed`, which is final."""
@@ -363,7 +383,10 @@ class Incoming:
         self._checked = 0
 
     def write(self, data: bytes, decoder: Decoder | None = None) -> None:
-        """Add bytes, through ``decoder`` where they are compressed. Raises `WrongHash`, `DiskFull`."""
+        """Add bytes, through ``decoder`` where they are compressed.
+
+        Raises `WrongHash`, `DiskFull`, `StoreFailed`.
+        """
         for start in range(0, len(data), _DECODED_INPUT_BYTES) if decoder else (0,):
             if decoder:
                 piece = decoder.decompress(data[start : start + _DECODED_INPUT_BYTES])
@@ -379,36 +402,22 @@ class Incoming:
             self._store.require_room(0)
             self._checked = self._written
         self._hash.update(data)
-        with self._store._writing():
-            view = memoryview(data)
-            while view:
-                view = view[self._file.write(view) :]
+        self._store.append(self._file, data)
 
     def finish(self) -> None:
-        """Check hash and length, then make the blob durable under its name.
+        """Check the hash, then make the blob durable under its name.
 
-        Raises `WrongHash`, `StoreFailed`. Nothing stays behind when it raises.
+        Raises `WrongHash`, `DiskFull`, `StoreFailed`; then nothing stays behind after `abort`.
         """
-        try:
-            if self._hash.hexdigest() != self._name:
-                raise WrongHash(
-                    f"The {self._written} bytes sent as blob {self._name} do not hash to that "
-                    "name; send it again."
-                )
-            place = self._store._place(self._name)
-            with self._store._writing():
-                _flush(self._file.fileno())
-            with self._store._flushing():
-                self._file.close()
-                with self._store._lock:
-                    self._path.replace(place)
-                _flush_folder(place.parent)
-        except BaseException:
-            self.abort()
-            raise
+        if self._hash.hexdigest() != self._name:
+            raise WrongHash(
+                f"The {self._written} bytes sent as blob {self._name} do not hash to that name; "
+                "send it again."
+            )
+        self._store.publish(self._name, self._file, self._path)
 
     def abort(self) -> None:
-        """Forget the blob. May be called at any time, also twice."""
+        """Drop what is left. May be called at any time, also twice, also after `finish`."""
         self._file.close()
         self._path.unlink(missing_ok=True)
 

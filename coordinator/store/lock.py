@@ -1,4 +1,4 @@
-"""One coordinator per data folder: a lock the system drops when the process ends, however it ends."""
+"""One coordinator per data folder: a lock that ends with its process, however that ends."""
 
 from __future__ import annotations
 

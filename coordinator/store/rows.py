@@ -75,7 +75,7 @@ def to_row(record: Record) -> dict[str, Any]:
 
 def from_row(row: Any, cls: type[R]) -> R:
     """Return the record in a row. Raises `msgspec.ValidationError` for one that does not fit."""
-    plain = dict(row._mapping)
+    plain = {field.name: row._mapping[field.name] for field in fields(cls)}
     for name in _composite(cls):
         if plain[name] is not None:
             plain[name] = msgspec.json.decode(plain[name])

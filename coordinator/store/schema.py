@@ -53,6 +53,7 @@ jobs = Table(
     Column("ended", Float),
     Column("problem", Text, nullable=False),
     Column("penalties", Text, nullable=False),
+    Column("assembly_failed", Boolean, nullable=False),
 )
 
 frames = Table(

@@ -21,8 +21,8 @@ from sqlalchemy import Connection
 
 from . import rows
 from .blobs import BlobStore
-from .database import open_for_reading, open_for_writing
 from .database import migrate as migrate_database
+from .database import open_for_reading, open_for_writing
 from .lock import FolderLock
 from .writer import Writer
 

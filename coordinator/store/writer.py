@@ -115,8 +115,7 @@ class Writer:
         outcomes: list[tuple[_Request, Any, BaseException | None]] = []
         try:
             with connection.begin():
-                for request in group:
-                    outcomes.append((request, *self._work(connection, request)))
+                outcomes.extend((request, *self._work(connection, request)) for request in group)
         except Exception as error:  # noqa: BLE001 - whatever a commit raises, it is not on the disk
             refusal = self._refusal(error)
             for request in group:

@@ -47,6 +47,7 @@ def upgrade() -> None:
         sa.Column("ended", sa.Float(), nullable=True),
         sa.Column("problem", sa.Text(), nullable=False),
         sa.Column("penalties", sa.Text(), nullable=False),
+        sa.Column("assembly_failed", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("number"),
     )
