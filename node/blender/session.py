@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 import time
 from dataclasses import dataclass
@@ -110,7 +109,7 @@ class BlenderSession:
         self._scratch.mkdir(parents=True, exist_ok=True)
         self._on_log = on_log
         self.options = options or SessionOptions()
-        """May be replaced: holds from the next order on, sandbox and folders from the next start."""
+        """May be replaced; sandbox and folders then hold from the next start on."""
         self._process: BlenderProcess | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._blender: BlenderInfo | None = None
@@ -228,9 +227,9 @@ class BlenderSession:
         spec = self.job
         if spec is None:
             raise ValueError("Open a job before rendering a frame of it.")
-        output = Path(os.path.realpath(output))
-        if not output.is_relative_to(self._scratch):
+        if not output.absolute().is_relative_to(self._scratch) or ".." in output.parts:
             raise ValueError(f"{output} does not lie below {self._scratch}.")
+        output = output.absolute()
         output.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         log_before = self._log_mark()
