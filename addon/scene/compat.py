@@ -6,6 +6,7 @@ a node feeds to its own Blender, so nothing here may know of the rest of the pac
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -131,12 +132,21 @@ def set_modifier_input(modifier: Any, identifier: str, value: Any) -> None:
         modifier[identifier] = value
 
 
+def is_generated_tile(tile: Any) -> bool:
+    """Whether a UDIM tile is made by Blender and has no file; not told before 4.5."""
+    return bool(getattr(tile, "is_generated_tile", False))
+
+
 def is_packed_library(library: Any) -> bool:
     """Whether a library lies inside the .blend itself (packed file, or an archive of 5.0)."""
     return library.packed_file is not None or bool(getattr(library, "is_archive", False))
 
 
 # --- File Output nodes -------------------------------------------------------------------------
+
+
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f"*:<>?|/\\]')
+"""What ``BLI_path_make_safe_filename`` replaces by an underscore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +200,9 @@ def file_output_slots(node: Any) -> Iterator[OutputSlot]:
     if hasattr(node, "file_output_items"):
         for item in node.file_output_items:
             theirs = item.override_node_format and not is_multilayer_output(node)
-            yield OutputSlot(item.name, item.format.file_format if theirs else own)
+            # Blender makes each name safe, so since 5.0 an input has no subfolder of its own.
+            name = item.name if is_multilayer_output(node) else _UNSAFE.sub("_", item.name)
+            yield OutputSlot(name, item.format.file_format if theirs else own)
     elif is_multilayer_output(node):
         for layer in node.layer_slots:
             yield OutputSlot(layer.name, own)

@@ -17,6 +17,7 @@ from typing import Any
 import bpy
 
 from ...protocol.scene import MissingFile
+from . import compat
 from .paths import (
     PathKind,
     PathSlot,
@@ -206,7 +207,7 @@ def _tiles(image: Any, path: str, listings: _Listings) -> tuple[list[str], list[
         number = tile.number - 1001
         text = f"u{number % 10 + 1}_v{number // 10 + 1}" if token == _UVTILE else str(tile.number)
         expected = os.path.join(folder, head + text + tail)
-        if expected not in have and not tile.is_generated_tile:
+        if expected not in have and not compat.is_generated_tile(tile):
             missing.append(expected)
     return files, missing
 

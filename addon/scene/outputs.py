@@ -240,8 +240,9 @@ def film_name(scene: Any, name: str, first: int, last: int) -> str:
     if not scene.render.use_file_extension:
         return _with_range(name, first, last, always=not name)
     extensions = _film_extensions(scene)
-    if name.lower().endswith(extensions):
-        return name
+    for extension in extensions:
+        if name.lower().endswith(extension):
+            return name[: -len(extension)] + extension
     return _with_range(name, first, last, always=True) + extensions[0]
 
 

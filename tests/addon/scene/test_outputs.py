@@ -1,0 +1,296 @@
+"""Names and sizes: what Blender writes here is what it writes with its outputs redirected.
+
+The redirection is the one that every node does: each root's folder becomes one of the node's own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bpy
+import pytest
+from rendermill.addon.scene import compat, outputs
+from rendermill.protocol.frames import parse_frames
+
+pytestmark = pytest.mark.bpy
+
+AT_LEAST_5 = bpy.app.version >= (5, 0, 0)
+
+
+def written(folder: Path) -> dict[str, int]:
+    """Return the files below a folder and their sizes."""
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def render(scene: Any, frames: str) -> None:
+    for frame in parse_frames(frames):
+        scene.frame_start = scene.frame_end = frame
+        bpy.ops.render.render(animation=True, scene=scene.name)
+
+
+def redirect(scene: Any, roots: tuple[Any, ...], scratch: Path) -> None:
+    nodes = {(owner, node.name): node for owner, node in outputs.file_output_nodes(scene)}
+    for root in roots:
+        place = os.path.join(scratch, root.id, root.name)
+        if root.id == outputs.MAIN:
+            scene.render.filepath = place
+        else:
+            compat.set_file_output_folder(nodes[root.owner, root.node], place)
+
+
+def both_ways(scene: Any, folder: Path, frames: str) -> dict[str, int]:
+    """Render here and redirected; return what was written here after seeing that it is the same."""
+    roots = outputs.output_roots(scene)
+    render(scene, frames)
+    here = written(folder)
+    scratch = folder.parent / "scratch"
+    redirect(scene, roots, scratch)
+    render(scene, frames)
+    delivered: dict[str, int] = {}
+    for root in roots:
+        for name, size in written(scratch / root.id).items():
+            place = Path(root.folder, name).relative_to(folder).as_posix()
+            assert place not in delivered
+            delivered[place] = size
+    assert delivered.keys() == here.keys()
+    return here
+
+
+NAMES = [
+    ("shot_####", ["shot_0002.png", "shot_0120.png"]),
+    ("shot_", ["shot_0002.png", "shot_0120.png"]),
+    ("", ["0002.png", "0120.png"]),
+    ("a##_b###", ["a##_b002.png", "a##_b120.png"]),
+    ("##take", ["02take.png", "120take.png"]),
+    ("sub####/x", ["sub####/x0002.png", "sub####/x0120.png"]),
+    ("film.png", ["film.png0002.png", "film.png0120.png"]),
+    ("Größe 木 #", ["Größe 木 2.png", "Größe 木 120.png"]),
+]
+
+
+@pytest.mark.parametrize(("name", "expected"), NAMES)
+@pytest.mark.parametrize("relative", [False, True])
+def test_names_of_the_main_output(
+    workshop: Any, cycles_scene: Any, name: str, expected: list[str], relative: bool
+):
+    workshop.save("project/scene.blend")
+    cycles_scene.render.filepath = (
+        f"//../out/{name}" if relative else f"{workshop.folder}/out/{name}"
+    )
+    here = both_ways(cycles_scene, workshop.folder / "out", "2, 120")
+    assert sorted(here) == sorted(expected)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in NAMES])
+@pytest.mark.parametrize("frame", [-12345, -3, 0, 7, 12345])
+def test_frame_numbers_stand_where_blender_puts_them(workshop: Any, name: str, frame: int):
+    render_settings: Any = bpy.context.scene.render
+    render_settings.filepath = f"/out/{name}"
+    expected = render_settings.frame_path(frame=frame)
+    assert f"/out/{outputs.numbered(name, frame)}.png" == expected
+
+
+def test_no_extension(workshop: Any, cycles_scene: Any):
+    cycles_scene.render.use_file_extension = False
+    cycles_scene.render.filepath = f"{workshop.folder}/out/x_###"
+    assert set(both_ways(cycles_scene, workshop.folder / "out", "7")) == {"x_007"}
+
+
+def test_default_output_folder(workshop: Any):
+    bpy.context.scene.render.filepath = "/tmp\\" if os.name == "nt" else "/tmp/"
+    (main,) = outputs.output_roots(bpy.context.scene)
+    assert (main.id, main.folder, main.name) == ("main", os.path.normpath("/tmp"), "")
+
+
+@pytest.mark.skipif(not compat.has_path_templates(), reason="templates came with Blender 4.5")
+def test_templates_in_folders_and_names(workshop: Any, cycles_scene: Any):
+    workshop.save("project/scene.blend")
+    cycles_scene.render.filepath = "//out/{blend_name}/{resolution_x}_####"
+    (main,) = outputs.output_roots(cycles_scene)
+    assert (main.folder, main.name) == (
+        str(workshop.folder / "project/out"),
+        "{blend_name}/{resolution_x}_####",
+    )
+    here = both_ways(cycles_scene, workshop.folder / "project/out", "1")
+    assert set(here) == {"scene/16_0001.png"}
+
+
+@pytest.mark.parametrize("mode", ["INDIVIDUAL", "STEREO_3D", "MULTIVIEW"])
+def test_stereo_views(workshop: Any, cycles_scene: Any, mode: str):
+    scene = cycles_scene
+    scene.render.use_multiview = True
+    scene.render.image_settings.file_format = "OPEN_EXR" if mode == "MULTIVIEW" else "PNG"
+    scene.render.image_settings.views_format = mode
+    if mode == "STEREO_3D":
+        scene.render.image_settings.stereo_3d_format.display_mode = "SIDEBYSIDE"
+    scene.render.filepath = f"{workshop.folder}/out/s_"
+    here = both_ways(scene, workshop.folder / "out", "1")
+    image = outputs.frame_image(scene)
+    if mode == "INDIVIDUAL":
+        assert image.views == ("_L", "_R")
+        assert set(here) == {f"s_0001{view}.png" for view in image.views}
+    else:
+        assert image.views == ()
+        assert len(here) == 1
+    picture = bpy.data.images.load(str(workshop.folder / "out" / sorted(here)[0]))
+    if mode != "MULTIVIEW":
+        assert tuple(picture.size) == (image.width, image.height)
+
+
+# --- File Output nodes -------------------------------------------------------------------------
+
+
+def compositor(scene: Any) -> Any:
+    """Return an empty compositor tree with render layers going to the main image."""
+    if hasattr(scene, "compositing_node_group"):
+        tree = bpy.data.node_groups.new("compositor", "CompositorNodeTree")
+        tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+        scene.compositing_node_group = tree
+        sink = tree.nodes.new("NodeGroupOutput")
+    else:
+        scene.use_nodes = True
+        tree = scene.node_tree
+        tree.nodes.clear()
+        sink = tree.nodes.new("CompositorNodeComposite")
+    layers = tree.nodes.new("CompositorNodeRLayers")
+    layers.name = "layers"
+    tree.links.new(layers.outputs["Image"], sink.inputs[0])
+    return tree
+
+
+def file_output(tree: Any, source: Any, folder: str, names: list[str], **settings: Any) -> Any:
+    """Add a File Output node with one linked input for each name."""
+    node = tree.nodes.new("CompositorNodeOutputFile")
+    multilayer = settings.get("multilayer", False)
+    if multilayer:
+        compat.set_image_format(node.format, "OPEN_EXR_MULTILAYER")
+    else:
+        compat.set_image_format(node.format, "PNG")
+    if hasattr(node, "file_output_items"):
+        node.directory = folder
+        node.file_name = settings.get("file_name", "")
+        for name in names:
+            node.file_output_items.new("RGBA", name)
+    else:
+        node.base_path = folder + (settings["file_name"] if multilayer else "")
+        node.file_slots.clear()
+        for name in names:
+            node.file_slots.new(name)
+    for socket in node.inputs:
+        if not socket.is_linked and socket.bl_idname != "NodeSocketVirtual":
+            tree.links.new(source, socket)
+    return node
+
+
+def test_file_output_nodes(workshop: Any, cycles_scene: Any):
+    workshop.save("project/scene.blend")
+    scene = cycles_scene
+    tree = compositor(scene)
+    image = tree.nodes["layers"].outputs["Image"]
+    out = f"{workshop.folder}/project/out"
+    scene.render.filepath = f"{out}/main_####"
+    file_output(tree, image, "//out/passes/", ["depth_", "sub/colour_##"])
+    file_output(tree, image, f"{out}/flat", ["x"]).label = "Flat"
+    file_output(tree, image, "//out/layers/", ["a", "b"], multilayer=True, file_name="all_###")
+    muted = file_output(tree, image, f"{out}/muted", ["never"])
+    muted.mute = True
+    roots = outputs.output_roots(scene)
+    assert [root.id for root in roots] == ["main", "out1", "out2", "out3"]
+    assert roots[2].label == "Flat"
+    expected = {
+        os.path.relpath(path, out).replace(os.sep, "/")
+        for path, _ in outputs.expected_files(scene, 3)
+    }
+    here = both_ways(scene, workshop.folder / "project/out", "3")
+    assert set(here) == {
+        "main_0003.png",
+        "passes/depth_0003.png",
+        "passes/sub_colour_03.png" if AT_LEAST_5 else "passes/sub/colour_03.png",
+        "flat/x0003.png",
+        "layers/all_003.exr",
+    }
+    assert expected == set(here)
+
+
+def test_file_output_node_in_nested_groups(workshop: Any, cycles_scene: Any):
+    tree = compositor(cycles_scene)
+    outer = bpy.data.node_groups.new("outer", "CompositorNodeTree")
+    inner = bpy.data.node_groups.new("inner", "CompositorNodeTree")
+    tree.nodes.new("CompositorNodeGroup").node_tree = outer
+    outer.nodes.new("CompositorNodeGroup").node_tree = inner
+    # The same group twice writes the same files, so it is one output.
+    outer.nodes.new("CompositorNodeGroup").node_tree = inner
+    colour = inner.nodes.new("CompositorNodeRGB").outputs[0]
+    file_output(inner, colour, f"{workshop.folder}/out/inner", ["c"])
+    cycles_scene.render.filepath = f"{workshop.folder}/out/m"
+    roots = outputs.output_roots(cycles_scene)
+    assert [(root.owner, root.node) for root in roots[1:]] == [("inner", "File Output")]
+    assert cycles_scene.render.use_compositing
+    cycles_scene.render.use_compositing = False
+    assert len(outputs.output_roots(cycles_scene)) == 1
+
+
+# --- sizes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("percentage", [33, 50, 100])
+@pytest.mark.parametrize(
+    "border", [None, (0.1, 0.9, 0.2, 0.7), (0.3, 0.7, 0.7, 0.9), (1 / 3, 2 / 3, 0.0, 1.0)]
+)
+def test_size_is_the_one_blender_renders(
+    workshop: Any, cycles_scene: Any, percentage: int, border: tuple[float, ...] | None
+):
+    render_settings = cycles_scene.render
+    render_settings.resolution_x, render_settings.resolution_y = 101, 70
+    render_settings.resolution_percentage = percentage
+    if border is not None:
+        render_settings.use_border = render_settings.use_crop_to_border = True
+        (
+            render_settings.border_min_x,
+            render_settings.border_max_x,
+            render_settings.border_min_y,
+            render_settings.border_max_y,
+        ) = border
+    path = workshop.path("size.png")
+    render_settings.filepath = str(path)
+    bpy.ops.render.render(write_still=True, scene=cycles_scene.name)
+    assert tuple(bpy.data.images.load(str(path)).size) == compat.frame_size(cycles_scene)
+
+
+# --- films -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a", "a.mp4", "a###b", "", "a.mkv", "A.MKV"])
+@pytest.mark.parametrize("container", ["MKV", "MPEG4", "QUICKTIME", "WEBM"])
+@pytest.mark.parametrize("frames", [(1, 250), (0, 12345)])
+def test_films_are_named_as_blender_names_them(
+    workshop: Any, name: str, container: str, frames: tuple[int, int]
+):
+    scene: Any = bpy.context.scene
+    compat.set_image_format(scene.render.image_settings, "FFMPEG")
+    scene.render.ffmpeg.format = container
+    scene.frame_start, scene.frame_end = frames
+    for extension in (True, False) if name else (True,):
+        scene.render.use_file_extension = extension
+        scene.render.filepath = str(workshop.folder) + "/" + name
+        film = outputs.film(scene, tuple(range(frames[0], frames[1] + 1)))
+        assert film is not None
+        assert os.path.join(film.folder, film.name) == scene.render.frame_path(frame=1)
+        assert film.fps == 24
+        assert outputs.frame_image(scene).file_format == "PNG"
+
+
+def test_frames_of_a_film_get_names_of_their_own(workshop: Any):
+    scene: Any = bpy.context.scene
+    compat.set_image_format(scene.render.image_settings, "FFMPEG")
+    scene.render.ffmpeg.format = "MPEG4"
+    scene.render.filepath = str(workshop.folder / "cut.mp4")
+    (main,) = outputs.output_roots(scene)
+    assert main.name == "cut_"
