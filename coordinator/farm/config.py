@@ -57,7 +57,7 @@ class FarmConfig:
 
     copy_interval_seconds: float = 0.5
     """Least time between two searches for stragglers worth a second copy."""
-    copy_margin: float = 0.8
+    copy_margin: float = 0.9
     """A copy starts when it is expected to need less than this part of the time left."""
     copy_least_seconds: float = 2.0
     """Nothing is copied that is expected to end sooner than this."""

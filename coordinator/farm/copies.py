@@ -15,7 +15,7 @@ from .nodes import Node
 from .scheduling import may_have, take_over
 from .state import FarmState, Timer
 
-LONGEST_PAUSE_SECONDS = 10.0
+LONGEST_PAUSE_SECONDS = 3.0
 """Between two searches while the last ones found nothing."""
 COPIES_A_SEARCH = 64
 """Most copies begun in one search."""

@@ -136,6 +136,8 @@ def _take_back(state: FarmState, node: Node, ref: FrameRef) -> None:
         return
     record = job.table.record(position)
     others = job.leases_at.get(position, [])
+    if job.is_full and node.id not in job.working:
+        return
     if ref.generation != record.generation or not job.table.is_open(position):
         return
     if len(others) > 1 or any(other.started is not None for other in others):

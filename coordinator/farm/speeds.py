@@ -51,6 +51,8 @@ class JobSpeeds:
     """Mean deviation of the logarithm of frame times from what was expected."""
     _parts: dict[int, float] = field(default_factory=dict)
     """Part of the frame range -> logarithm of the work of its frames."""
+    _guesses: dict[int, float | None] = field(default_factory=dict)
+    """The same for parts without a finished frame, from their neighbours, until one is learned."""
 
     def _part(self, position: int) -> int:
         return position * PARTS // self.count
@@ -63,6 +65,11 @@ class JobSpeeds:
         known = self._parts.get(part)
         if known is not None or not self._parts:
             return known
+        if part not in self._guesses:
+            self._guesses[part] = self._guess(part)
+        return self._guesses[part]
+
+    def _guess(self, part: int) -> float | None:
         below = above = None
         for distance in range(1, PARTS):
             if below is None:
@@ -107,6 +114,7 @@ class JobSpeeds:
         known = self._parts.get(part)
         work = log - own.log
         self._parts[part] = work if known is None else known + _PART_MEMORY * (work - known)
+        self._guesses.clear()
         self.done += 1
         self.total_seconds += seconds
 

@@ -1,0 +1,240 @@
+"""Hypothesis looks for sequences of events nobody thought of; every invariant after every step."""
+
+from __future__ import annotations
+
+from farm_builders import done, hello, machine, spec
+from farm_simulation import Database
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from rendermill.coordinator.farm.config import FarmConfig
+from rendermill.coordinator.farm.decisions import Decision, Send
+from rendermill.coordinator.farm.events import (
+    AssemblyFailed,
+    AssemblyFinished,
+    FarmEvent,
+    FarmRefusal,
+    JobCancelled,
+    JobPaused,
+    JobRemoved,
+    JobResumed,
+    JobSubmitted,
+    MessageReceived,
+    NodeDisabled,
+    NodeDisconnected,
+    NodeDrained,
+    NodeEnabled,
+    NodeJoined,
+    PriorityChanged,
+    RetryRequested,
+    ScoutsApproved,
+    Tick,
+)
+from rendermill.coordinator.farm.farm import Farm
+from rendermill.coordinator.farm.validate import validate
+from rendermill.protocol.job import Film, FrameOrder
+from rendermill.protocol.messages import (
+    Assign,
+    Availability,
+    FailureKind,
+    FrameAccepted,
+    FrameFailed,
+    FrameProgress,
+    FrameRef,
+    FrameStarted,
+    Goodbye,
+    LeasesReturned,
+    MachineChanged,
+    NodeMessage,
+    SceneHeld,
+)
+
+NODES = ("n0", "n1", "n2", "n3")
+JOBS = ("j0", "j1", "j2")
+nodes = st.sampled_from(NODES)
+jobs = st.sampled_from(JOBS)
+order_kinds = st.sampled_from(
+    [JobCancelled, JobPaused, JobResumed, ScoutsApproved, JobRemoved, AssemblyFinished]
+)
+
+
+class FarmMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = FarmConfig()
+        self.farm = Farm(self.config)
+        self.database = Database()
+        self.now = 1000.0
+        self.lives = dict.fromkeys(NODES, 1)
+        self.given: list[tuple[str, FrameRef]] = []
+        self.said: list[tuple[str, FrameRef]] = []
+
+    def apply(self, event: FarmEvent) -> None:
+        before = (dict(self.database.jobs), dict(self.database.frames))
+        try:
+            decisions = self.farm.apply(event, self.now)
+        except FarmRefusal as refusal:
+            assert str(refusal).endswith(".")
+            assert before == (self.database.jobs, self.database.frames)
+            return
+        self.execute(decisions)
+
+    def execute(self, decisions: list[Decision]) -> None:
+        self.database.commit(decisions)
+        for one in decisions:
+            if isinstance(one, Send) and isinstance(one.message, Assign):
+                assert one.incarnation == f"i{self.lives[one.node]}"
+                self.given.extend((one.node, ref) for ref in one.message.frames)
+            if isinstance(one, Send) and isinstance(one.message, FrameAccepted):
+                ref = one.message.frame
+                assert (ref.job, ref.generation, ref.frame) in self.database.results
+
+    def say(self, node: str, message: NodeMessage) -> None:
+        life = f"i{self.lives[node]}"
+        self.apply(MessageReceived(node=node, incarnation=life, message=message))
+
+    @rule(node=nodes, anew=st.booleans(), keeps=st.booleans(), big=st.booleans())
+    def join(self, node: str, anew: bool, keeps: bool, big: bool) -> None:
+        self.lives[node] += anew
+        holding = [ref for name, ref in self.given if name == node][-6:] if keeps else []
+        greeting = hello(
+            node,
+            f"i{self.lives[node]}",
+            holding=tuple(holding),
+            scenes=("m0",) if keeps else (),
+            machine=machine(memory_bytes=2**30 if big else 2**20),
+        )
+        self.apply(NodeJoined(hello=greeting))
+
+    @rule(node=nodes)
+    def disconnect(self, node: str) -> None:
+        self.apply(NodeDisconnected(node=node, incarnation=f"i{self.lives[node]}"))
+
+    @rule(
+        job=jobs,
+        frames=st.sampled_from(["1", "1-3", "1-9:2", "-4-4"]),
+        order=st.sampled_from(list(FrameOrder)),
+        scouts=st.booleans(),
+        film=st.booleans(),
+        after=st.none() | jobs,
+        max_nodes=st.integers(0, 2),
+        priority=st.sampled_from([0, 50, 101]),
+        submitter=st.sampled_from(["ada", "bob"]),
+    )
+    def submit(
+        self,
+        job: str,
+        frames: str,
+        order: FrameOrder,
+        scouts: bool,
+        film: bool,
+        after: str | None,
+        max_nodes: int,
+        priority: int,
+        submitter: str,
+    ) -> None:
+        wanted = spec(
+            frames,
+            order=order,
+            scouts=scouts,
+            film=Film(name="f.mp4", folder="/", fps=24) if film else None,
+            depends_on=() if after is None else (after,),
+            max_nodes=max_nodes,
+            priority=priority,
+            submitter=submitter,
+        )
+        self.apply(
+            JobSubmitted(job=job, spec=wanted, manifest="m0", scene_bytes=1, scene_files=1)
+        )
+
+    @rule(job=jobs, kind=order_kinds)
+    def order(self, job: str, kind: type) -> None:
+        self.apply(kind(job=job))
+
+    @rule(job=jobs, priority=st.integers(0, 100))
+    def hurry(self, job: str, priority: int) -> None:
+        self.apply(PriorityChanged(job=job, priority=priority))
+
+    @rule(job=jobs)
+    def spoil_assembly(self, job: str) -> None:
+        self.apply(AssemblyFailed(job=job, reason="No encoder."))
+
+    @rule(job=jobs, frames=st.none() | st.sets(st.integers(1, 4), min_size=1).map(tuple))
+    def retry(self, job: str, frames: tuple[int, ...] | None) -> None:
+        self.apply(RetryRequested(job=job, frames=frames))
+
+    @rule(node=nodes, kind=st.sampled_from([NodeDrained, NodeDisabled, NodeEnabled]))
+    def direct(self, node: str, kind: type) -> None:
+        self.apply(kind(node=node))
+
+    @rule(pick=st.integers(0, 7), what=st.sampled_from(["start", "half", "done", "back"]))
+    def work(self, pick: int, what: str) -> None:
+        """A node says something of one of the last frames it was given, in time or not."""
+        if not self.given:
+            return
+        node, ref = self.given[-1 - pick % len(self.given)]
+        message: NodeMessage = {
+            "start": FrameStarted(frame=ref),
+            "half": FrameProgress(frame=ref, fraction=0.5, text="Sample 1/2"),
+            "done": done(ref, thumbnail="t"),
+            "back": LeasesReturned(frames=(ref,), reason="The user is back."),
+        }[what]
+        self.say(node, message)
+
+    @rule(pick=st.integers(0, 7), kind=st.sampled_from(list(FailureKind)))
+    def fail(self, pick: int, kind: FailureKind) -> None:
+        if self.given:
+            node, ref = self.given[-1 - pick % len(self.given)]
+            self.say(node, FrameFailed(frame=ref, kind=kind, reason="It broke."))
+
+    @rule(
+        node=nodes,
+        message=st.sampled_from(
+            [
+                Availability(available=False, reason="User is here."),
+                Availability(available=True),
+                Goodbye(reason="Bye."),
+                MachineChanged(machine=machine()),
+                SceneHeld(manifest="m0"),
+                SceneHeld(manifest="m0", held=False),
+            ]
+        ),
+    )
+    def mention(self, node: str, message: NodeMessage) -> None:
+        self.say(node, message)
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 5.0, 20.0, 60.0, 2000.0]))
+    def wait(self, seconds: float) -> None:
+        end = self.now + seconds
+        for _ in range(200):
+            wakeup = self.farm.next_wakeup(self.now)
+            if wakeup is None or wakeup > end:
+                break
+            self.now = wakeup
+            self.apply(Tick())
+        self.now = end
+        self.apply(Tick())
+
+    @rule()
+    def restart(self) -> None:
+        """The coordinator is killed and comes back from what it stored."""
+        before = {job: self.farm.job_view(job, self.now) for job in self.farm.job_ids()}
+        self.farm, decisions = self.database.restore(self.config, self.now)
+        self.execute(decisions)
+        for job, view in before.items():
+            again = self.farm.job_view(job, self.now)
+            assert view is not None
+            assert again is not None
+            assert (view.counts, view.state) == (again.counts, again.state)
+
+    @invariant()
+    def everything_holds(self) -> None:
+        validate(self.farm)
+        for job in self.farm.job_ids():
+            self.farm.job_view(job, self.now)
+            self.farm.frames(job)
+        self.farm.nodes(self.now)
+
+
+FarmMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=60)
+TestFarmMachine = FarmMachine.TestCase
