@@ -156,9 +156,7 @@ def _turned(
     return _mesh(name, vertices, faces, uvs)
 
 
-def _object(
-    name: str, data: Any, at: Sequence[float] | Vector = (0, 0, 0), into: Any = None
-) -> Any:
+def _object(name: str, data: Any, at: Any = (0, 0, 0), into: Any = None) -> Any:
     thing: Any = _data.objects.new(name, data)
     thing.location = Vector(at)
     (into or _context.scene.collection).objects.link(thing)

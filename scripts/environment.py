@@ -94,8 +94,10 @@ def _stamp(environment: Environment, lock: Path) -> str:
     digest = hashlib.sha256(_SCHEME.encode())
     digest.update(repr(environment.python).encode())
     digest.update(str(ROOT).encode())
-    for path in (lock, ROOT / "pyproject.toml"):
-        digest.update(path.read_bytes())
+    digest.update(lock.read_bytes())
+    # How the package is built; what follows configures tools and changes often.
+    build, _, _ = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[tool.ruff]")
+    digest.update(build.encode())
     return digest.hexdigest()
 
 
