@@ -140,7 +140,9 @@ def _take_back(state: FarmState, node: Node, ref: FrameRef) -> None:
         return
     if ref.generation != record.generation or not job.table.is_open(position):
         return
-    if len(others) > 1 or any(other.started is not None for other in others):
+    if len(others) > 1 or any(
+        other.started is not None or other.node == node.id for other in others
+    ):
         return
     ask_back(state, others, "elsewhere")
     lease = Lease(

@@ -159,7 +159,15 @@ def _fill(state: FarmState, node: Node, up_to: int) -> None:
 def _spread(state: FarmState, job: Job, ahead: bool) -> None:
     """Find nodes for a job that has become ready."""
     group = job.group
-    if group is None or not job.is_queued:
+    if group is None:
+        return
+    if ahead and job.is_full and job.may_start_frames:
+        # It may have no further node, and those it has may fetch ahead.
+        for node_id in list(job.working):
+            node = state.nodes[node_id]
+            if node_id in group.spare:
+                _fill(state, node, len(node.leases) + 1)
+    if not job.is_queued:
         return
     for node in list(_best_nodes(state, job, group, ahead)):
         if not job.is_queued:

@@ -143,9 +143,7 @@ class FarmMachine(RuleBasedStateMachine):
             priority=priority,
             submitter=submitter,
         )
-        self.apply(
-            JobSubmitted(job=job, spec=wanted, manifest="m0", scene_bytes=1, scene_files=1)
-        )
+        self.apply(JobSubmitted(job=job, spec=wanted, manifest="m0", scene_bytes=1, scene_files=1))
 
     @rule(job=jobs, kind=order_kinds)
     def order(self, job: str, kind: type) -> None:

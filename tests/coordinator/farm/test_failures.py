@@ -1,0 +1,449 @@
+"""What is blamed, what is tried again, what is kept: these events, exactly these decisions."""
+
+from __future__ import annotations
+
+import pytest
+from farm_builders import GIB, Scenario, assigned, done, hello, machine, sent, spec, stored
+from farm_simulation import Database
+from rendermill.coordinator.farm.config import FarmConfig
+from rendermill.coordinator.farm.decisions import (
+    Assemble,
+    Decision,
+    DeleteJob,
+    Disconnect,
+    SaveAttempt,
+    SaveEpochCeiling,
+    SaveFrames,
+    SaveJob,
+)
+from rendermill.coordinator.farm.events import (
+    AssemblyFailed,
+    AssemblyFinished,
+    FarmRefusal,
+    JobCancelled,
+    JobRemoved,
+    JobSubmitted,
+    NodeDisabled,
+    NodeDisconnected,
+    NodeDrained,
+    NodeEnabled,
+    NodeJoined,
+    Refusal,
+    RetryRequested,
+    Tick,
+)
+from rendermill.coordinator.farm.farm import Farm
+from rendermill.protocol.job import Film, JobSpec, Limits
+from rendermill.protocol.messages import (
+    Assign,
+    FailureKind,
+    FrameAccepted,
+    FrameFailed,
+    FrameRef,
+    FrameRefused,
+    FrameStarted,
+    Heartbeat,
+    LeasesReturned,
+    Revoke,
+    SetDraining,
+    Welcome,
+)
+from rendermill.protocol.states import FrameState, JobState, NodeState
+
+ALIVE = Heartbeat(load=0.0, memory_free_bytes=1, disk_free_bytes=1)
+
+
+class Kept(Scenario):
+    """A scenario whose farm can be killed and brought back from its database."""
+
+    def __init__(self, *nodes: str) -> None:
+        super().__init__(Farm(FarmConfig()))
+        self.database = Database()
+        for node in nodes:
+            self.join(node)
+
+    def apply(self, event: object, after: float = 0.0) -> list[Decision]:
+        decisions = super().apply(event, after)
+        self.database.commit(decisions)
+        return decisions
+
+    def restart(self) -> list[Decision]:
+        self.farm, decisions = self.database.restore(FarmConfig(), self.now)
+        self.database.commit(decisions)
+        return decisions
+
+    def submit(self, job: str = "j", wanted: JobSpec | None = None) -> list[Decision]:
+        return self.apply(
+            JobSubmitted(
+                job=job, spec=wanted or spec("1-3"), manifest="m", scene_bytes=1, scene_files=1
+            )
+        )
+
+    def fail(self, node: str, kind: FailureKind = FailureKind.CRASH) -> list[Decision]:
+        """The frame a node works on fails."""
+        ref = self.held(node)[0]
+        self.say(node, FrameStarted(frame=ref))
+        return self.say(node, FrameFailed(frame=ref, kind=kind, reason="It broke."))
+
+    def wait(self, seconds: float, *alive: str) -> list[Decision]:
+        """Time passes; these nodes send heartbeats."""
+        made: list[Decision] = []
+        end = self.now + seconds
+        while self.now < end:
+            for node in alive:
+                made += self.say(node, ALIVE)
+            made += self.apply(Tick(), after=min(5.0, end - self.now))
+        return made
+
+    def view(self, job: str = "j"):
+        found = self.farm.job_view(job, self.now)
+        assert found is not None
+        return found
+
+    def frame(self, frame: int, job: str = "j"):
+        found = self.farm.frame_view(job, frame)
+        assert found is not None
+        return found
+
+
+def test_a_result_is_stored_before_it_is_acknowledged_and_a_repeat_changes_nothing() -> None:
+    farm = Kept("a")
+    farm.submit(wanted=spec("1"))
+    ref = farm.held("a")[0]
+    decisions = farm.say("a", done(ref))
+    assert [type(one) for one in stored(decisions)] == [SaveJob, SaveFrames, SaveAttempt]
+    assert sent(decisions)[0] == ("a", FrameAccepted(frame=ref))
+    again = farm.say("a", done(ref))
+    assert stored(again) == []
+    assert sent(again) == [("a", FrameAccepted(frame=ref))]
+
+
+def test_a_frame_fails_after_three_distinct_nodes_and_the_good_ones_are_kept() -> None:
+    farm = Kept("a", "b", "c", "d")
+    farm.submit(wanted=spec("1, 2"))
+    farm.say("b", done(farm.held("b")[0]))
+    for node in ("a", "b", "c", "d"):
+        if farm.held(node) and farm.view().state is JobState.RENDERING:
+            farm.fail(node)
+    assert farm.view().state is JobState.FAILED
+    assert (farm.view().counts.done, farm.view().counts.failed) == (1, 1)
+    assert farm.view().problem.endswith("It broke.")
+    assert farm.frame(1).failures == 3
+
+
+def test_with_one_node_a_frame_is_tried_three_times() -> None:
+    farm = Kept("a")
+    farm.submit(wanted=spec("1"))
+    for attempt in range(3):
+        assert farm.view().state is JobState.RENDERING, attempt
+        farm.fail("a")
+    assert farm.view().state is JobState.FAILED
+
+
+def test_a_node_that_failed_a_frame_does_not_get_it_again_while_others_are_left() -> None:
+    farm = Kept("a", "b")
+    farm.submit(wanted=spec("1"))
+    decisions = farm.fail("a")
+    assert assigned(decisions) == {"b": "1"}
+
+
+def test_a_node_is_avoided_after_three_frames_and_forgiven_later() -> None:
+    farm = Kept("a", "b")
+    farm.submit(wanted=spec("1-30"))
+    farm.say("b", done(farm.held("b")[0]))
+    for _ in range(3):
+        farm.fail("a")
+    assert all(ref.frame for ref in farm.held("b"))
+    while farm.held("a"):
+        farm.say("a", done(farm.held("a")[0]))
+    assert farm.view().counts.waiting
+    farm.wait(FarmConfig().avoid_seconds + 5, "a", "b")
+    assert farm.held("a")
+
+
+def test_out_of_memory_goes_elsewhere_and_never_back() -> None:
+    farm = Kept("a", "b")
+    farm.submit(wanted=spec("1-9"))
+    farm.fail("a", FailureKind.MEMORY)
+    farm.say("a", done(farm.held("a")[0]))
+    assert farm.held("a") == []
+    farm.fail("b", FailureKind.MEMORY)
+    assert farm.view().state is JobState.FAILED
+    assert "ran out of memory" in farm.view().problem
+
+
+def test_a_fault_of_the_machine_rests_the_node_and_spares_the_frame() -> None:
+    farm = Kept("a")
+    farm.submit(wanted=spec("1"))
+    farm.fail("a", FailureKind.NODE)
+    assert (farm.frame(1).state, farm.frame(1).failures) == (FrameState.WAITING, 0)
+    assert "It broke." in farm.view().waiting_because
+    farm.wait(6, "a")
+    assert [ref.frame for ref in farm.held("a")] == [1]
+
+
+def test_a_job_that_cannot_work_stops_early() -> None:
+    farm = Kept("a", "b", "c", "d")
+    farm.submit(wanted=spec("1-1000"))
+    attempts = 0
+    while farm.view().state is JobState.RENDERING:
+        node = next(node for node in "abcd" if farm.held(node))
+        farm.fail(node, FailureKind.SCENE)
+        attempts += 1
+    assert attempts == 5
+    assert "of which none succeeded" in farm.view().problem
+    counts = farm.view().counts
+    assert counts.failed
+    assert counts.failed + counts.cancelled == 1000
+    assert not any(farm.held(node) for node in "abcd")
+
+
+def test_two_lost_nodes_do_not_count_against_a_frame_the_third_does() -> None:
+    farm = Kept("a")
+    farm.submit(wanted=spec("1"))
+    for life in (2, 3, 4):
+        farm.say("a", FrameStarted(frame=farm.held("a")[0]))
+        failures = farm.frame(1).failures
+        farm.join("a", f"i{life}")
+        assert (failures, farm.frame(1).failures) == (0, 1 if life == 4 else 0)
+    lost = [one for one in farm.database.attempts.values() if one.outcome == "lost"]
+    assert len(lost) == 3
+
+
+def test_a_silent_node_loses_its_frames_after_the_lease_and_is_made_to_join_again() -> None:
+    farm = Kept("a", "b")
+    farm.submit(wanted=spec("1-2"))
+    farm.say("b", done(farm.held("b")[0]))
+    decisions = farm.wait(44, "b")
+    assert assigned(decisions) == {}
+    decisions = farm.wait(6, "b")
+    assert assigned(decisions) == {"b": "1"}
+    assert [one.node for one in decisions if isinstance(one, Disconnect)] == ["a"]
+
+
+def test_a_suspect_node_gets_nothing_new() -> None:
+    farm = Kept("a")
+    farm.wait(16)
+    farm.submit()
+    assert farm.held("a") == []
+    farm.say("a", ALIVE)
+    assert farm.held("a")
+
+
+def test_a_late_result_counts_while_the_frame_is_open() -> None:
+    farm = Kept("a", "b")
+    farm.submit(wanted=spec("1-2"))
+    late = farm.held("a")[0]
+    farm.say("a", FrameStarted(frame=late))
+    farm.apply(NodeDisconnected(node="a", incarnation="i1"))
+    farm.say("b", done(farm.held("b")[0]))
+    farm.wait(50, "b")
+    rival = farm.held("b")[0]
+    assert rival.frame == late.frame
+    farm.say("b", FrameStarted(frame=rival))
+    farm.apply(NodeJoined(hello=hello("a", holding=(late,))))
+    decisions = farm.say("a", done(late))
+    assert ("a", FrameAccepted(frame=late)) in sent(decisions)
+    assert ("b", Revoke(frames=(rival,), reason="elsewhere", running_too=True)) in sent(decisions)
+    assert farm.view().state is JobState.DONE
+
+
+def test_a_node_that_comes_back_in_time_goes_on() -> None:
+    farm = Kept("a")
+    farm.submit()
+    held = tuple(farm.held("a"))
+    farm.apply(NodeDisconnected(node="a", incarnation="i1"))
+    farm.wait(20)
+    decisions = farm.apply(NodeJoined(hello=hello("a", holding=held)))
+    welcome = sent(decisions)[0][1]
+    assert isinstance(welcome, Welcome)
+    assert welcome.keep == held
+    assert not assigned(decisions)
+
+
+def test_a_node_that_does_not_know_its_lease_gets_the_frame_anew() -> None:
+    farm = Kept("a")
+    farm.submit(wanted=spec("1"))
+    farm.apply(NodeDisconnected(node="a", incarnation="i1"))
+    assert assigned(farm.join("a")) == {"a": "1"}
+
+
+def test_an_older_lease_of_a_frame_the_node_has_anew_is_not_renewed() -> None:
+    """Found by the state machine: the node held one frame twice."""
+    farm = Kept("a")
+    farm.submit(wanted=spec("1"))
+    old = farm.held("a")[0]
+    farm.fail("a")
+    new = farm.held("a")[0]
+    decisions = farm.apply(NodeJoined(hello=hello("a", holding=(old, new))))
+    welcome = sent(decisions)[0][1]
+    assert isinstance(welcome, Welcome)
+    assert welcome.keep == (new,)
+
+
+def test_a_returning_node_does_not_take_a_job_beyond_its_most_nodes() -> None:
+    """Found by the simulation, seed 1."""
+    farm = Kept("a", "b")
+    farm.submit(wanted=spec("1-9", max_nodes=1))
+    held = tuple(farm.held("a"))
+    farm.apply(NodeDisconnected(node="a", incarnation="i1"))
+    farm.wait(50, "b")
+    assert farm.held("b")
+    farm.apply(NodeJoined(hello=hello("a", holding=held)))
+    assert farm.held("a") == []
+
+
+def test_a_restart_keeps_leases_in_full_and_epochs_grow() -> None:
+    farm = Kept("a")
+    farm.submit(wanted=spec("1-9"))
+    held = tuple(farm.held("a"))
+    farm.now += 500
+    assert [type(one) for one in stored(farm.restart())] == []
+    farm.wait(40)
+    farm.apply(NodeJoined(hello=hello("a", holding=held)))
+    assert tuple(farm.held("a")) == held
+    decisions = farm.say("a", done(held[0]))
+    assert any(isinstance(one, SaveEpochCeiling) for one in decisions)
+    assert min(farm.held("a")[-1].epoch, 4096) > max(ref.epoch for ref in held)
+
+
+def test_done_frames_chosen_again_get_a_new_generation() -> None:
+    farm = Kept("a")
+    farm.submit(wanted=spec("1-2"))
+    old = farm.held("a")
+    for ref in old:
+        farm.say("a", done(ref))
+    assert farm.view().state is JobState.DONE
+    decisions = farm.apply(RetryRequested(job="j", frames=(2,)))
+    assert assigned(decisions) == {"a": "2"}
+    new = farm.held("a")[0]
+    assert (new.generation, farm.view().generation) == (2, 2)
+    assert sent(farm.say("a", done(old[1]))) == [("a", FrameAccepted(frame=old[1]))]
+    farm.say("a", done(new))
+    assert farm.farm.result("j", 2).generation == 2  # type: ignore[union-attr]
+    assert isinstance(sent(farm.say("a", done(old[1])))[0][1], FrameRefused)
+    assert farm.view().state is JobState.DONE
+
+
+def test_cancelling_a_second_rendering_keeps_the_first() -> None:
+    farm = Kept("a")
+    farm.submit(wanted=spec("1"))
+    first = farm.held("a")[0]
+    farm.say("a", done(first))
+    farm.apply(RetryRequested(job="j", frames=(1,)))
+    farm.apply(JobCancelled(job="j"))
+    assert farm.frame(1).state is FrameState.DONE
+    assert farm.farm.result("j", 1).epoch == first.epoch  # type: ignore[union-attr]
+
+
+def test_retry_renders_only_what_is_missing() -> None:
+    farm = Kept("a")
+    farm.submit(wanted=spec("1-5"))
+    farm.say("a", done(farm.held("a")[0]))
+    farm.apply(JobCancelled(job="j"))
+    farm.apply(RetryRequested(job="j"))
+    rendered = []
+    while held := farm.held("a"):
+        rendered.append(held[0].frame)
+        farm.say("a", done(held[0]))
+    assert sorted(rendered) == [2, 3, 4, 5]
+    assert farm.view().state is JobState.DONE
+    with pytest.raises(FarmRefusal, match="nothing to render again"):
+        farm.apply(RetryRequested(job="j"))
+
+
+def test_a_film_is_assembled_asked_for_again_after_a_restart_and_retried() -> None:
+    farm = Kept("a")
+    farm.submit(wanted=spec("1", film=Film(name="f.mp4", folder="/", fps=24)))
+    decisions = farm.say("a", done(farm.held("a")[0]))
+    assert Assemble(job="j") in decisions
+    assert Assemble(job="j") in farm.restart()
+    farm.apply(AssemblyFailed(job="j", reason="No encoder."))
+    assert (farm.view().state, farm.view().problem) == (JobState.FAILED, "No encoder.")
+    assert Assemble(job="j") in farm.apply(RetryRequested(job="j"))
+    farm.apply(AssemblyFinished(job="j"))
+    assert farm.view().state is JobState.DONE
+
+
+def test_draining_finishes_the_running_frame_disabling_does_not() -> None:
+    farm = Kept("a", "b")
+    farm.submit(wanted=spec("1-9"))
+    running, ahead = farm.held("a")
+    farm.say("a", FrameStarted(frame=running))
+    decisions = farm.apply(NodeDrained(node="a"))
+    assert [one for _, one in sent(decisions)][:2] == [
+        SetDraining(draining=True),
+        Revoke(frames=(ahead,), reason="drain", running_too=False),
+    ]
+    farm.say("a", LeasesReturned(frames=(ahead,), reason="drain"))
+    farm.say("a", done(running))
+    assert farm.held("a") == []
+    assert farm.farm.node_view("a", farm.now).state is NodeState.DRAINING  # type: ignore[union-attr]
+    held = tuple(farm.held("b"))
+    decisions = farm.apply(NodeDisabled(node="b"))
+    assert ("b", Revoke(frames=held, reason="drain", running_too=True)) in sent(decisions)
+    farm.restart()
+    for node in "ab":
+        assert not assigned(farm.join(node))
+    assert assigned(farm.apply(NodeEnabled(node="a")))
+
+
+def test_a_frame_over_the_limit_its_job_sets_is_taken_away() -> None:
+    farm = Kept("a", "b")
+    farm.submit(wanted=spec("1", limits=Limits(frame_seconds=60)))
+    ref = farm.held("a")[0]
+    farm.say("a", FrameStarted(frame=ref))
+    decisions = farm.wait(2 * 60 + FarmConfig().limit_grace_seconds + 5, "a", "b")
+    assert ("a", Revoke(frames=(ref,), reason="too_long", running_too=True)) in sent(decisions)
+    assert assigned(decisions) == {"b": "1"}
+
+
+def test_a_handed_back_frame_is_not_given_to_the_same_node_at_once() -> None:
+    farm = Kept("a")
+    farm.submit(wanted=spec("1"))
+    decisions = farm.say("a", LeasesReturned(frames=(farm.held("a")[0],), reason="User is back."))
+    assert not assigned(decisions)
+    assert assigned(farm.wait(6, "a")) == {"a": "1"}
+
+
+def test_only_an_ended_job_is_removed() -> None:
+    farm = Kept("a")
+    farm.submit()
+    with pytest.raises(FarmRefusal, match="cancel it first"):
+        farm.apply(JobRemoved(job="j"))
+    ref = farm.held("a")[0]
+    farm.apply(JobCancelled(job="j"))
+    assert stored(farm.apply(JobRemoved(job="j"))) == [DeleteJob(job="j")]
+    assert isinstance(sent(farm.say("a", done(ref)))[0][1], FrameRefused)
+    with pytest.raises(FarmRefusal) as caught:
+        farm.apply(JobCancelled(job="j"))
+    assert caught.value.kind is Refusal.UNKNOWN
+
+
+def test_another_protocol_is_turned_away_with_a_sentence() -> None:
+    farm = Kept()
+    decisions = farm.apply(NodeJoined(hello=hello("a", protocol=99)))
+    assert [type(one) for one in decisions] == [Disconnect]
+    assert "install the same version" in decisions[0].reason  # type: ignore[union-attr]
+
+
+def test_a_result_that_was_never_asked_for_is_refused() -> None:
+    farm = Kept("a")
+    farm.submit()
+    ref = FrameRef(job="j", generation=1, frame=1, epoch=10_000)
+    assert isinstance(sent(farm.say("a", done(ref)))[0][1], FrameRefused)
+
+
+def test_a_machine_that_changes_gets_other_jobs() -> None:
+    farm = Kept()
+    farm.join("a", machine=machine(memory_bytes=GIB))
+    assert not any(
+        isinstance(one, Assign) for _, one in sent(farm.submit(wanted=spec("1", tags())))
+    )
+    assert assigned(farm.join("a", machine=machine(tags=("big",)))) == {"a": "1"}
+
+
+def tags():
+    from farm_builders import requirements
+
+    return requirements(tags=("big",))
