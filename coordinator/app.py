@@ -198,12 +198,12 @@ class RunningCoordinator:
         await self.conductor.start()
         self._stack.push_async_callback(self.conductor.stop)
         self.collector = Collector(self.store)
-        app = build_app(
+        self.app = build_app(
             self._identity, self.store, self.conductor, self.tokens, desk, self.collector
         )
         # Bodies are decoded by the handlers that allow it, under limits of their own.
         runner = web.AppRunner(
-            app, auto_decompress=False, access_log=None, shutdown_timeout=STOP_SECONDS
+            self.app, auto_decompress=False, access_log=None, shutdown_timeout=STOP_SECONDS
         )
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)

@@ -146,11 +146,10 @@ async def _records(request: web.Request) -> AsyncIterator[tuple[RecordHeader, by
 
 
 def _add_group(blobs: BlobStore, group: list[tuple[RecordHeader, bytes]]) -> int:
-    stored = 0
-    for header, payload in group:
-        data = _decompress(header, payload) if header.compressed else payload
-        stored += blobs.add(header.sha256, data)
-    return stored
+    return blobs.add(
+        (header.sha256, _decompress(header, payload) if header.compressed else payload)
+        for header, payload in group
+    )
 
 
 def _decompress(header: RecordHeader, payload: bytes) -> bytes:

@@ -51,6 +51,11 @@ def serves_everyone(handler: H) -> H:
     return handler
 
 
+def roles_of(handler: object) -> frozenset[Role] | None:
+    """Return the roles a handler serves: None for everyone, none at all for one that says nothing."""
+    return _ROLES.get(handler, frozenset())
+
+
 @web.middleware
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let a request through to its handler, or raise `Refused` (400, 401, 403)."""
@@ -58,7 +63,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     _check_origin(request)
     if request.match_info.http_exception is not None:
         return await handler(request)
-    roles = _ROLES.get(request.match_info.handler, frozenset[Role]())
+    roles = roles_of(request.match_info.handler)
     if roles is not None:
         request[keys.MEMBER] = _member(request, roles)
     return await handler(request)

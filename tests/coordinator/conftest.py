@@ -80,7 +80,9 @@ class Scene:
     def __post_init__(self) -> None:
         listed: list[ManifestFile] = []
         for path, data in self.files.items():
-            pieces = [data[at : at + CHUNK_MAX_BYTES] for at in range(0, len(data), CHUNK_MAX_BYTES)]
+            pieces = [
+                data[at : at + CHUNK_MAX_BYTES] for at in range(0, len(data), CHUNK_MAX_BYTES)
+            ]
             self.chunks.update({sha256(piece): piece for piece in pieces})
             listed.append(
                 ManifestFile(path, tuple(Chunk(sha256(piece), len(piece)) for piece in pieces))
@@ -258,7 +260,9 @@ async def start(data: Path) -> AsyncIterator[Callable[..., asyncio.Future[Runnin
 
 
 @pytest.fixture
-async def coordinator(start: Callable[..., asyncio.Future[RunningCoordinator]]) -> RunningCoordinator:
+async def coordinator(
+    start: Callable[..., asyncio.Future[RunningCoordinator]],
+) -> RunningCoordinator:
     """A running coordinator."""
     return await start()
 

@@ -52,7 +52,9 @@ async def test_a_job_renders_to_the_end(farm, scene, make_node, paint, tmp_path)
             assert await got.read() == paint(frame.frame)
             assert got.headers["Content-Type"] == "image/png"
             assert made.path in got.headers["Content-Disposition"]
-        async with farm.stream("GET", f"/api/v1/jobs/{job.id}/frames/{frame.frame}/thumbnail") as got:
+        async with farm.stream(
+            "GET", f"/api/v1/jobs/{job.id}/frames/{frame.frame}/thumbnail"
+        ) as got:
             assert await got.read() == paint(frame.frame)
         await blobs.download_file(farm, made.sha256, made.length, tmp_path / made.path)
         assert (tmp_path / made.path).read_bytes() == paint(frame.frame)
@@ -165,7 +167,12 @@ async def test_a_result_without_its_bytes_is_asked_for_again(farm, scene, make_n
 
 @pytest.mark.parametrize(
     ("root", "path"),
-    [("main", "../../etc/passwd.png"), ("out9", "f.png"), ("main", "/abs.png"), ("main", "a\\b.png")],
+    [
+        ("main", "../../etc/passwd.png"),
+        ("out9", "f.png"),
+        ("main", "/abs.png"),
+        ("main", "a\\b.png"),
+    ],
 )
 async def test_names_outside_the_outputs_are_refused(farm, scene, make_node, root, path):
     from dataclasses import replace
@@ -177,9 +184,7 @@ async def test_names_outside_the_outputs_are_refused(farm, scene, make_node, roo
     async with node.connected():
         ref = (await node.receive_a(Assign)).frames[0]
         result = await node.done(ref)
-        await node.send(
-            replace(result, files=(replace(result.files[0], root=root, path=path),))
-        )
+        await node.send(replace(result, files=(replace(result.files[0], root=root, path=path),)))
         assert not (await node.receive_a(FrameRefused)).retry
 
 
@@ -198,7 +203,11 @@ async def test_script_and_log_can_be_read(farm, scene, make_node):
         await node.send(FrameFailed(frame=ref, kind="scene", reason="No camera.", log=("E",)))  # pyright: ignore[reportArgumentType]
         log = await _next_event(farm, start, lambda event: event.kind == "log")
         assert log.lines == ("Fra:1 Mem:9M",) and log.job_id == job.id
-        await _next_event(farm, start, lambda event: event.kind == "frame" and bool(event.frame and event.frame.failures))
+        await _next_event(
+            farm,
+            start,
+            lambda event: event.kind == "frame" and bool(event.frame and event.frame.failures),
+        )
     assert await farm.text(f"/api/v1/jobs/{job.id}/script") == "import bpy\n"
     detail = await farm.get(f"/api/v1/jobs/{job.id}/frames/1", FrameDetail)
     assert detail.attempts[0].reason == "No camera." and detail.attempts[0].log == ("E",)
