@@ -14,8 +14,10 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from PIL import Image, ImageDraw
 from rendermill.coordinator.web import CONTENT_SECURITY_POLICY, INDEX, STATIC_DIR
 from rendermill.protocol import views
@@ -57,7 +59,7 @@ class ServedFarm:
 
     # --- making ----------------------------------------------------------------------------
 
-    def add_node(self, name: str, *, state: NodeState = NodeState.IDLE, **changes: object) -> str:
+    def add_node(self, name: str, *, state: NodeState = NodeState.IDLE, **changes: Any) -> str:
         number = len(self.nodes)
         blender = BlenderInfo(
             version=(4, 5, 15),
@@ -103,7 +105,7 @@ class ServedFarm:
         return node.id
 
     def add_job(
-        self, name: str, states: list[FrameState], *, pictures: bool = False, **changes: object
+        self, name: str, states: list[FrameState], *, pictures: bool = False, **changes: Any
     ) -> str:
         job_id = f"job{len(self.jobs):04d}"
         frames = {
@@ -194,20 +196,20 @@ class ServedFarm:
 
     # --- changing --------------------------------------------------------------------------
 
-    def tell(self, kind: str, **fields: object) -> None:
+    def tell(self, kind: str, **fields: Any) -> None:
         self.sequence += 1
         event = views.Event(sequence=self.sequence, kind=kind, time=self.now, **fields)
         self.events.append(event)
         for stream in self.streams:
             stream.put_nowait(event)
 
-    def set_job(self, job_id: str, **changes: object) -> views.JobView:
+    def set_job(self, job_id: str, **changes: Any) -> views.JobView:
         job = dataclasses.replace(self.jobs[job_id], **changes)
         self.jobs[job_id] = job
         self.tell("job", job_id=job_id, job=job)
         return job
 
-    def set_node(self, node_id: str, **changes: object) -> views.NodeView:
+    def set_node(self, node_id: str, **changes: Any) -> views.NodeView:
         node = dataclasses.replace(self.nodes[node_id], **changes)
         self.nodes[node_id] = node
         self.tell("node", node_id=node_id, node=node)
@@ -219,7 +221,7 @@ class ServedFarm:
         frame = self.make_frame(number, state, pictures=pictures)
         self.frames[job_id][number] = frame
         self.tell("frame", job_id=job_id, frame=frame)
-        changes: dict[str, object] = {"counts": self.count(job_id)}
+        changes: dict[str, Any] = {"counts": self.count(job_id)}
         if frame.thumbnail:
             changes["thumbnail_frame"] = number
         self.set_job(job_id, **changes)
@@ -272,7 +274,7 @@ class ServedFarm:
             await runner.cleanup()
 
     @web.middleware
-    async def _guard(self, request: web.Request, handler) -> web.StreamResponse:
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self.requests.append((request.method, request.path))
         is_open = request.path == "/" or request.path.startswith("/static/")
         is_sign_in = request.path == "/api/v1/sign-in"
