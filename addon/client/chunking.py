@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...protocol.manifest import Chunk
-from .blend_chunking import is_blend, split_blend, split_fixed
+from .blend_chunking import split_blend
 from .errors import ChangedFile, UnreadableFile
 
 CHUNKING_VERSION = 1
@@ -27,7 +27,6 @@ CHUNKING_VERSION = 1
 READ_ATTEMPTS = 3
 """A file that is being written is tried again this often before it is an error."""
 _BUFFER_BYTES = 256 * 1024
-_HEAD_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +86,8 @@ def chunk_file(path: Path, *, hashed: Callable[[int], None] | None = None) -> Ch
 
 
 def _chunk(file: BinaryIO, hashed: Callable[[int], None] | None) -> tuple[Chunk, ...]:
-    head = file.read(_HEAD_BYTES)
-    file.seek(0)
     chunks: list[Chunk] = []
-    for piece in split_blend(file) if is_blend(head) else split_fixed(file):
+    for piece in split_blend(file):
         chunks.append(Chunk(hashlib.sha256(piece).hexdigest(), len(piece)))
         if hashed is not None:
             hashed(len(piece))

@@ -33,6 +33,7 @@ from ...wire.errors import Refused
 from .chunk_cache import ChunkCache
 from .chunking import ChunkedFile, Signature, chunk_file, read_chunk
 from .errors import ChangedFile, ClientError, MissingFiles, UnreadableFile
+from .settling import settle
 
 HASHING_THREADS = min(4, os.cpu_count() or 1)
 """One thread hashes 1.5 GB/s; more than four wait for the disk."""
@@ -215,6 +216,8 @@ class _Submission:
             if known is not None:
                 hashed(signature.size)
                 return known
+            if self._is_snapshot(file):
+                _settle(file.source)
             made = chunk_file(file.source, hashed=hashed)
             if self._cache is not None:
                 self._cache.put(made)
@@ -231,6 +234,10 @@ class _Submission:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
         return list(zip(files, made, strict=True))
+
+    def _is_snapshot(self, file: SceneFile) -> bool:
+        scratch = self._captured.scratch
+        return scratch is not None and file.source.is_relative_to(scratch)
 
     # --- send ---
 
@@ -271,6 +278,14 @@ class _Place:
 def _signature(path: Path) -> Signature:
     try:
         return Signature.of(path)
+    except OSError as error:
+        raise UnreadableFile(path, error) from error
+
+
+def _settle(path: Path) -> None:
+    """Make a snapshot like the one before, as far as the scene is the same. Never another file."""
+    try:
+        settle(path)
     except OSError as error:
         raise UnreadableFile(path, error) from error
 
