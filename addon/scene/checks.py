@@ -16,6 +16,7 @@ import bpy
 from ...protocol.frames import parse_frames
 from ...protocol.scene import CapturedScene
 from . import compat, embedded_python, needs, outputs, simulations
+from .paths import label_of, resolve
 from .snapshot import has_relative_paths_without_base
 
 NAMES_MAX = 8
@@ -101,6 +102,22 @@ def check_missing_files(scene: Any, captured: CapturedScene) -> Iterator[Finding
             "Relocate the library in the Blender File view of the Outliner."
             if library
             else "Use File > External Data > Find Missing Files.",
+        )
+
+
+def check_missing_data(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+    """Datablocks that a library no longer has."""
+    absent = {str(missing.source) for missing in captured.missing}
+    for item in bpy.data.user_map():
+        # Of a library that is missing itself, one finding says it all.
+        library: Any = item.library
+        if not item.is_missing or library is None or resolve(library.filepath) in absent:
+            continue
+        yield Finding(
+            Severity.ERROR,
+            f"{label_of(item)} is not in its library {library.filepath} any more.",
+            "It is an empty placeholder.",
+            "Link it again, or give it back its name in the library.",
         )
 
 
@@ -283,6 +300,29 @@ def check_compositor(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
         )
 
 
+def check_single_layer(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+    """Render Single Layer depends on which view layer a window shows."""
+    if scene.render.use_single_layer and len(captured.spec.view_layers) > 1:
+        yield Finding(
+            Severity.WARNING,
+            "Render Single Layer is on, which renders the view layer that the window shows.",
+            "Nodes have no window and render the first one.",
+            "Turn it off, and turn off the view layers that are not wanted.",
+        )
+
+
+def check_colour_configuration(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+    """Nodes use Blender's own colour configuration."""
+    configuration = os.environ.get("OCIO", "")
+    if configuration:
+        yield Finding(
+            Severity.WARNING,
+            f"This Blender uses the colour configuration {configuration} (OCIO).",
+            "Nodes use their own, so colours may differ.",
+            "Set OCIO to the same configuration on every node.",
+        )
+
+
 def check_device(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
     """A scene that asks for a GPU waits for a node with one, even if here it ran on the CPU."""
     if captured.spec.requires.device.value != "gpu":
@@ -321,6 +361,7 @@ CHECKS: tuple[Callable[[Any, CapturedScene], Iterator[Finding]], ...] = (
     check_engine,
     check_output_path,
     check_missing_files,
+    check_missing_data,
     check_unsaved,
     check_output_writable,
     check_same_names,
@@ -329,6 +370,8 @@ CHECKS: tuple[Callable[[Any, CapturedScene], Iterator[Finding]], ...] = (
     check_compositor,
     check_sequencer,
     check_film,
+    check_single_layer,
+    check_colour_configuration,
     check_device,
     check_warnings,
 )

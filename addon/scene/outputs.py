@@ -50,15 +50,19 @@ def writes_film(scene: Any) -> bool:
 def split_output(value: str, library: Any | None = None) -> tuple[str, str]:
     """Return the constant folder of an output path and what follows it.
 
-    The folder is absolute unless the file is unsaved and the path relative. What follows is a file
-    name, '' after a separator, and from the first folder with a template on, folders too.
+    The folder is absolute. What follows is a file name, '' after a separator, and from the first
+    folder with a template on, folders too. ``library`` is the one that the node with the path comes
+    from: ``//`` is relative to the open file all the same, only ``{blend_dir_lib}`` is not.
     """
     if compat.has_path_templates():
-        base = library.filepath if library is not None else bpy.data.filepath
-        folder = os.path.dirname(bpy.path.abspath(base)) if base else ""
-        value = re.sub(r"(?<!\{)\{blend_dir(_lib)?\}", lambda _: folder, value)
+        for name, blend in (
+            ("{blend_dir}", bpy.data.filepath),
+            ("{blend_dir_lib}", library.filepath if library is not None else bpy.data.filepath),
+        ):
+            folder = os.path.dirname(bpy.path.abspath(blend)) if blend else ""
+            value = value.replace(name, folder)
     windows = os.name == "nt"
-    absolute = bpy.path.abspath(value, library=library)
+    absolute = bpy.path.abspath(value)
     if windows or value.startswith("//"):
         absolute = absolute.replace("\\", "/")
     head, _, tail = absolute.rpartition("/")

@@ -508,9 +508,7 @@ def nodes_cube(node_type: str) -> tuple[Any, Any, Any]:
     cube: Any = bpy.context.object
     group = bpy.data.node_groups.new("group", "GeometryNodeTree")
     for in_out in ("INPUT", "OUTPUT"):
-        group.interface.new_socket(
-            "Geometry", in_out=in_out, socket_type="NodeSocketGeometry"
-        )
+        group.interface.new_socket("Geometry", in_out=in_out, socket_type="NodeSocketGeometry")
     source, node = group.nodes.new("NodeGroupInput"), group.nodes.new(node_type)
     sink = group.nodes.new("NodeGroupOutput")
     group.links.new(node.outputs[0], sink.inputs[0])
@@ -538,9 +536,7 @@ def test_geometry_nodes_bake(workshop: Any, found: Found, custom: bool):
     workshop.reopen()
     folder = workshop.folder / ("my bakes" if custom else "blendcache_scene")
     on_disk = {
-        path.relative_to(workshop.folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_file()
+        path.relative_to(workshop.folder).as_posix() for path in folder.rglob("*") if path.is_file()
     }
     assert any("/meta/" in name for name in on_disk)
     assert found() == on_disk

@@ -122,6 +122,37 @@ def test_templates_in_folders_and_names(workshop: Any, cycles_scene: Any):
     assert set(here) == {"scene/16_0001.png"}
 
 
+@pytest.mark.skipif(not AT_LEAST_5, reason="{blend_dir} came with Blender 5.0")
+def test_the_folder_of_the_file_is_no_template_for_a_node(workshop: Any, cycles_scene: Any):
+    workshop.save("project/scene.blend")
+    cycles_scene.render.filepath = "{blend_dir}/out/{scene_name}_"
+    (main,) = outputs.output_roots(cycles_scene)
+    assert (main.folder, main.name) == (str(workshop.folder / "project/out"), "{scene_name}_")
+    here = both_ways(cycles_scene, workshop.folder / "project/out", "1")
+    assert set(here) == {"Scene_0001.png"}
+
+
+def test_output_node_of_a_linked_group_writes_relative_to_the_scene(
+    workshop: Any, cycles_scene: Any
+):
+    group, image = group_with_input("linked")
+    file_output(group, image, "//passes/", ["c"])
+    group.use_fake_user = True
+    workshop.save("library/nodes.blend")
+    bpy.data.node_groups.remove(group)
+    workshop.save("project/scene.blend")
+    with bpy.data.libraries.load(
+        str(workshop.folder / "library/nodes.blend"), link=True, relative=True
+    ) as (_, target):
+        target.node_groups = ["linked"]
+    tree = compositor(cycles_scene)
+    add_group(tree, target.node_groups[0], tree.nodes["layers"].outputs["Image"])
+    cycles_scene.render.filepath = "//m_"
+    render(cycles_scene, "1")
+    (_, node) = outputs.output_roots(cycles_scene)
+    assert list(written(Path(node.folder))) == ["c0001.png"]
+
+
 @pytest.mark.parametrize("mode", ["INDIVIDUAL", "STEREO_3D", "MULTIVIEW"])
 def test_stereo_views(workshop: Any, cycles_scene: Any, mode: str):
     scene = cycles_scene
@@ -219,20 +250,34 @@ def test_file_output_nodes(workshop: Any, cycles_scene: Any):
     assert expected == set(here)
 
 
+def group_with_input(name: str) -> tuple[Any, Any]:
+    """Return a compositor group and the socket inside it that carries its one input."""
+    group = bpy.data.node_groups.new(name, "CompositorNodeTree")
+    group.interface.new_socket("Image", in_out="INPUT", socket_type="NodeSocketColor")
+    return group, group.nodes.new("NodeGroupInput").outputs[0]
+
+
+def add_group(tree: Any, group: Any, source: Any) -> Any:
+    node = tree.nodes.new("CompositorNodeGroup")
+    node.node_tree = group
+    tree.links.new(source, node.inputs[0])
+    return node
+
+
 def test_file_output_node_in_nested_groups(workshop: Any, cycles_scene: Any):
     tree = compositor(cycles_scene)
-    outer = bpy.data.node_groups.new("outer", "CompositorNodeTree")
-    inner = bpy.data.node_groups.new("inner", "CompositorNodeTree")
-    tree.nodes.new("CompositorNodeGroup").node_tree = outer
-    outer.nodes.new("CompositorNodeGroup").node_tree = inner
+    outer, outer_image = group_with_input("outer")
+    inner, inner_image = group_with_input("inner")
+    add_group(tree, outer, tree.nodes["layers"].outputs["Image"])
+    add_group(outer, inner, outer_image)
     # The same group twice writes the same files, so it is one output.
-    outer.nodes.new("CompositorNodeGroup").node_tree = inner
-    colour = inner.nodes.new("CompositorNodeRGB").outputs[0]
-    file_output(inner, colour, f"{workshop.folder}/out/inner", ["c"])
+    add_group(outer, inner, outer_image)
+    file_output(inner, inner_image, f"{workshop.folder}/out/inner", ["c"])
     cycles_scene.render.filepath = f"{workshop.folder}/out/m"
     roots = outputs.output_roots(cycles_scene)
     assert [(root.owner, root.node) for root in roots[1:]] == [("inner", "File Output")]
-    assert cycles_scene.render.use_compositing
+    here = both_ways(cycles_scene, workshop.folder / "out", "1")
+    assert set(here) == {"m0001.png", "inner/c0001.png"}
     cycles_scene.render.use_compositing = False
     assert len(outputs.output_roots(cycles_scene)) == 1
 

@@ -50,9 +50,7 @@ def build_project(workshop: Any) -> None:
     workshop.save("home/lib/materials.blend")
     bpy.ops.wm.read_factory_settings(use_empty=True)
     workshop.save("home/lib/props.blend")
-    (material,) = link(
-        workshop.folder / "home/lib/materials.blend", "materials", relative=False
-    )
+    (material,) = link(workshop.folder / "home/lib/materials.blend", "materials", relative=False)
     bpy.ops.mesh.primitive_cube_add()
     cube: Any = bpy.context.object
     cube.name = "Prop"

@@ -32,7 +32,12 @@ def test_folders_with_a_common_beginning_of_names():
 def test_windows_drives_and_shares():
     tree = plant(
         "C:\\Users\\me\\a.blend",
-        ["D:\\Tex\\wood.png", "d:\\tex\\deep\\stone.png", "\\\\nas\\share\\sky.exr", "c:\\users\\x.png"],
+        [
+            "D:\\Tex\\wood.png",
+            "d:\\tex\\deep\\stone.png",
+            "\\\\nas\\share\\sky.exr",
+            "c:\\users\\x.png",
+        ],
     )
     assert [(root.folder, root.path) for root in tree.roots] == [
         ("C:\\Users", "scene"),
