@@ -7,7 +7,7 @@ import hashlib
 import platform
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from ..protocol.messages import (
     FrameRefused,
     Heartbeat,
     Hello,
+    MachineChanged,
     Revoke,
     SceneHeld,
     SetDraining,
@@ -34,7 +35,7 @@ from .blender.attempt import AttemptFailed
 from .blender.session import BlenderSession, SessionOptions
 from .cache import ChunkCache, default_quota, remove
 from .delivery import Delivery
-from .equipment import Equipment, equip
+from .equipment import Equipment, equip, probe_fully
 from .identity import DataFolder
 from .link import PING_SECONDS, RETRY_FIRST_SECONDS, Link
 from .notices import Notice, NoticeKind, Notify
@@ -51,9 +52,12 @@ GRACE_SECONDS = 15.0
 DELIVER_SECONDS = 5.0
 """How long it then goes on sending what it has finished; the rest waits for the next start."""
 GOODBYE_SECONDS = 2.0
+PROBE_IDLE_SECONDS = 5.0
+"""A node without work for so long looks what else its Blenders can do."""
 NAME_MAX_CHARS = 100
 SESSION = "blender"
 """Below the scratch folder: what Blender itself may write to."""
+PROBE = "probe"
 FRAMES = f"{SESSION}/frames"
 
 Equip = Callable[[Sequence[Path], Path, Path, Notify], Awaitable[Equipment]]
@@ -161,17 +165,16 @@ class Node:
         scratch = data.folder / "scratch"
         # Of a process that was killed. The session's folder stays: it holds the shader caches that
         # a GPU's first frame would wait for.
-        for folder in (scratch / "probe", scratch / FRAMES):
-            await in_thread(remove, folder)
+        await in_thread(remove, scratch / FRAMES)
         await in_thread((scratch / FRAMES).mkdir, parents=True)
         quota = options.cache_bytes
         if quota is None:
             quota = await in_thread(default_quota, options.cache_folder)
         cache = await in_thread(ChunkCache, options.cache_folder, quota, data.identity.incarnation)
         try:
-            answers = places.cache_dir() / "blenders.json"
             equipment = await _first_of(
-                self._equip(options.blenders, scratch, answers, self._notify), self._stop
+                self._equip(options.blenders, scratch / PROBE, _answers(), self._notify),
+                self._stop,
             )
             if equipment is not None:
                 await _Service(
@@ -220,7 +223,7 @@ class _Service:
         self._data = data
         self._cache = cache
         self._scratch = scratch
-        self._blenders = equipment.blenders
+        self._equipment = equipment
         self._machine = hardware.describe(equipment.blenders, options.tags, equipment.sandbox)
         self._stop = stop
         self._hurry = hurry
@@ -259,6 +262,8 @@ class _Service:
         """Connect and render until told to stop. Raises `LinkRefused`."""
         link = asyncio.create_task(self._link.run(), name="link")
         link.add_done_callback(lambda _: self._ended.set())
+        probing = asyncio.create_task(self._probe_when_idle(), name="probe")
+        probing.add_done_callback(self._after_probe)
         try:
             await _first_of(self._ended.wait(), self._stop)
             if link.done():
@@ -266,7 +271,43 @@ class _Service:
             if not self._ended.is_set():
                 await self._drain()
         finally:
+            probing.cancel()
+            await asyncio.wait([probing])
             await self._end(link)
+
+    def _after_probe(self, probing: asyncio.Task[None]) -> None:
+        if not probing.cancelled() and (error := probing.exception()) is not None:
+            text = f"The Blenders here could not be probed fully: {error!r}"
+            self._notify(Notice(NoticeKind.PROBLEM, text))
+
+    async def _probe_when_idle(self) -> None:
+        """Find out what a quick look has left out, without taking time from any frame."""
+        if not self._equipment.candidates:
+            return
+        equipment = None
+        while equipment is None:
+            await self._link.connection()
+            renderer = self._known().renderer
+            await renderer.wait_until_idle()
+            if await _first_of(renderer.wait_until_busy(), self._stop, PROBE_IDLE_SECONDS):
+                continue
+            probing = asyncio.create_task(
+                probe_fully(self._equipment, self._scratch / PROBE, _answers(), self._notify)
+            )
+            busy = asyncio.create_task(renderer.wait_until_busy())
+            try:
+                await asyncio.wait([busy, probing], return_when=asyncio.FIRST_COMPLETED)
+                if probing.done():
+                    equipment = probing.result()
+            finally:
+                busy.cancel()
+                probing.cancel()
+                await asyncio.gather(busy, probing, return_exceptions=True)
+        if equipment.blenders != self._equipment.blenders:
+            self._equipment = equipment
+            self._machine = replace(self._machine, blenders=equipment.blenders)
+            self._known().renderer.blenders = equipment.blenders
+            self._link.send(MachineChanged(machine=self._machine))
 
     # --- the farm ------------------------------------------------------------------------------
 
@@ -300,7 +341,7 @@ class _Service:
             notify=self._notify,
             log=self._log,
             scratch=self._scratch / FRAMES,
-            blenders=self._blenders,
+            blenders=self._equipment.blenders,
         )
         delivery.add(parcels)
         if parcels:
@@ -409,6 +450,11 @@ class _Service:
         await self._scenes.close()
         if work is not None and not work.rendering.cancelled():
             work.rendering.result()
+
+
+def _answers() -> Path:
+    """File of what is known of this machine's Blenders, for all nodes of this user."""
+    return places.cache_dir() / "blenders.json"
 
 
 async def _first_of(

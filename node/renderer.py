@@ -227,6 +227,13 @@ class Renderer:
             self._changed.clear()
             await self._changed.wait()
 
+    async def wait_until_busy(self) -> bool:
+        """Return True when there is a frame to render."""
+        while not self.busy:
+            self._changed.clear()
+            await self._changed.wait()
+        return True
+
     # --- the frames ----------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -363,7 +370,10 @@ class Renderer:
             await in_thread(self._outbox.drop, parcel)
             return
         self._tell_frame(
-            NoticeKind.RENDERED, work, "Rendered", seconds=round(rendered.stats.seconds, 3)
+            NoticeKind.RENDERED,
+            work,
+            f"Rendered in {rendered.stats.seconds:.2f} s",
+            seconds=round(rendered.stats.seconds, 3),
         )
         self._delivery.add([parcel])
         # A newer lease may have come for it meanwhile.
