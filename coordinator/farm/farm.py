@@ -68,7 +68,8 @@ class Farm(FarmViews):
         Raises `ValueError` for records that contradict each other.
         """
         state = self.state
-        assert not (state.jobs or state.nodes), "restore comes before the first event"
+        assert not state.jobs, "restore comes before the first event"
+        assert not state.nodes, "restore comes before the first event"
         state.now = now
         state.outcome = Outcome(state.jobs)
         state.next_epoch = state.epoch_ceiling = max(epoch_ceiling, 1)

@@ -44,7 +44,7 @@ class FrameTable:
         """Only frames moved to the front are handed out (scouts), the rest waits for approval."""
         self._order: Sequence[int] = _sequence(len(self.numbers), order)
         self._cursor = 0
-        """What comes before this place of the order was handed out, or is in one of the two below."""
+        """What comes before this place was handed out, or is in one of the two below."""
         self._front: list[tuple[int, int]] = []
         """Heap of (turn, position): frames that wait again, and scouts. May hold stale entries."""
         self._turns = 0

@@ -1,4 +1,4 @@
-"""Jobs, machines and messages for tests of the farm, with everything that does not matter filled in."""
+"""Jobs, machines and messages for tests of the farm; what does not matter is filled in."""
 
 from __future__ import annotations
 

@@ -317,7 +317,7 @@ class Simulation:
         views = [self.farm.job_view(job, self.now) for job in self.farm.job_ids()]
         return [str(view) for view in views if view and view.state not in JOB_ENDED][:3]
 
-    # --- the coordinator ---------------------------------------------------------------------------
+    # --- the coordinator -------------------------------------------------------------------------
 
     def deliver(self, event: FarmEvent) -> None:
         if not self.is_up:

@@ -35,7 +35,6 @@ from rendermill.coordinator.farm.events import (
     JobSubmitted,
     PriorityChanged,
     ScoutsApproved,
-    Tick,
 )
 from rendermill.coordinator.farm.farm import Farm
 from rendermill.coordinator.farm.frames import binary_order
@@ -239,10 +238,9 @@ def test_the_straggler_gets_a_copy_and_the_loser_is_stopped(farm: Scenario) -> N
     farm.say("slow", FrameStarted(frame=slow))
     farm.say("fast", done(farm.held("fast")[0], seconds=1.0), after=1.0)
     assert farm.held("fast") == []
-    farm.say("slow", FrameProgress(frame=slow, fraction=0.1))
-    wakeup = farm.farm.next_wakeup(farm.now)
-    assert wakeup is not None
-    decisions = farm.apply(Tick(), after=wakeup - farm.now)
+    due = farm.farm.next_wakeup(farm.now)
+    assert due == farm.now
+    decisions = farm.say("slow", FrameProgress(frame=slow, fraction=0.1), after=0.1)
     assert assigned(decisions) == {"fast": str(slow.frame)}
     copy = farm.held("fast")[0]
     decisions = farm.say("fast", done(copy), after=1.0)
