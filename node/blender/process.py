@@ -44,13 +44,36 @@ class Unkillable(OSError):
     """Processes that survived SIGKILL; the machine should take no more work."""
 
 
+class _Protocol(asyncio.subprocess.SubprocessStreamProtocol):
+    """Knows of the exit at once: asyncio's own ``wait`` also waits until every pipe is closed.
+
+    A process that Blender started and left behind keeps them open for as long as it likes.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(limit=READ_BYTES, loop=loop)
+        self.exited = asyncio.Event()
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        self.exited.set()
+
+
 class BlenderProcess:
     """A process tree with a pipe for orders, one for replies and one for the log."""
 
-    def __init__(self, process: asyncio.subprocess.Process, level: str) -> None:
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        transport: asyncio.SubprocessTransport,
+        exited: asyncio.Event,
+        scratch: Path,
+    ) -> None:
         """Wrap a process started by `start`."""
         self._process = process
-        self._level = level
+        self._transport = transport
+        self._exited = exited
+        self._mark = str(scratch / "user")
         self._seen: dict[int, psutil.Process] = {}
         """Every process ever found in the tree: some leave the group, none is forgotten."""
         self._cpu = 0.0
@@ -87,7 +110,9 @@ class BlenderProcess:
         group: dict[str, object] = {"start_new_session": True}
         if sys.platform == "win32":
             group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-        process = await asyncio.create_subprocess_exec(
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.subprocess_exec(
+            lambda: _Protocol(loop),
             *confined,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -96,9 +121,10 @@ class BlenderProcess:
             env=environment,
             **group,  # pyright: ignore[reportArgumentType]
         )
+        process = asyncio.subprocess.Process(transport, protocol, loop)
         with contextlib.suppress(ProcessLookupError):
             sandbox.limit(level, process.pid)
-        return cls(process, level)
+        return cls(process, transport, protocol.exited, scratch)
 
     @property
     def pid(self) -> int:
@@ -160,7 +186,8 @@ class BlenderProcess:
 
     async def wait(self) -> int:
         """Wait for the end and return the exit code."""
-        return await self._process.wait()
+        await self._exited.wait()
+        return self._process.returncode or 0
 
     async def look(self) -> None:
         """Measure memory and CPU use of the tree; counts as life where the processor was used."""
@@ -197,6 +224,18 @@ class BlenderProcess:
         self._seen = {pid: seen for pid, seen in self._seen.items() if seen.is_running()}
         return list(self._seen.values())
 
+    def _whole_tree(self) -> list[psutil.Process]:
+        """The tree, and what left it: started by a process that has ended before it was seen."""
+        tree = self._tree()
+        known = {process.pid for process in tree}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.pid in known or process.pid == os.getpid():
+                    continue
+                if process.environ().get("BLENDER_USER_RESOURCES") == self._mark:
+                    tree.append(process)
+        return tree
+
     async def end(self) -> None:
         """Ask the tree to end, then kill it. Raises `Unkillable`."""
         tree = await asyncio.to_thread(self._tree)
@@ -204,12 +243,12 @@ class BlenderProcess:
             with contextlib.suppress(psutil.Error):
                 process.terminate()
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._process.wait(), TERM_SECONDS)
+            await asyncio.wait_for(self._exited.wait(), TERM_SECONDS)
         await self.kill()
 
     async def kill(self) -> None:
         """Kill the whole tree and see that it is gone. Raises `Unkillable`."""
-        tree = await asyncio.to_thread(self._tree)
+        tree = await asyncio.to_thread(self._whole_tree)
         if hasattr(os, "killpg"):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -220,7 +259,8 @@ class BlenderProcess:
         if alive:
             pids = ", ".join(str(process.pid) for process in alive)
             raise Unkillable(f"Processes of Blender cannot be killed: {pids}.")
-        await self._process.wait()
+        await self._exited.wait()
+        self._transport.close()
 
     def was_killed_for_memory(self) -> bool:
         """Whether the kernel has killed for memory since this process was started (Linux)."""

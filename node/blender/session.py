@@ -227,10 +227,7 @@ class BlenderSession:
         spec = self.job
         if spec is None:
             raise ValueError("Open a job before rendering a frame of it.")
-        if not output.absolute().is_relative_to(self._scratch) or ".." in output.parts:
-            raise ValueError(f"{output} does not lie below {self._scratch}.")
-        output = output.absolute()
-        output.mkdir(parents=True, exist_ok=True)
+        output = await asyncio.to_thread(_make_below, self._scratch, output)
         started = time.perf_counter()
         log_before = self._log_mark()
         answer = await self._ask(
@@ -571,6 +568,14 @@ def _gpu_fields(gpu: Gpu) -> dict[str, str]:
 
 def _without_seconds(report: OpenReport) -> OpenReport:
     return OpenReport(seconds=0.0, warnings=report.warnings, size=report.size, engine=report.engine)
+
+
+def _make_below(scratch: Path, output: Path) -> Path:
+    output = output.resolve()
+    if not output.is_relative_to(scratch):
+        raise ValueError(f"{output} does not lie below {scratch}.")
+    output.mkdir(parents=True, exist_ok=True)
+    return output
 
 
 def _gather(

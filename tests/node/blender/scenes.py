@@ -1,3 +1,4 @@
+# ruff: noqa: PTH - runs inside Blender, which spells paths as text
 """Runs in a Blender of its own: makes scenes, and renders them the way a bare Blender would.
 
 python scenes.py make FOLDER            every scene of SCENES into FOLDER
@@ -209,7 +210,7 @@ def endless(folder):
 
 def spy(folder):
     """With scripts allowed: starts a process, looks for a network and writes what it sees."""
-    scene, _ = fresh()
+    fresh()
     text = bpy.data.texts.new("spy.py")
     text.write(SPY)
     text.use_module = True

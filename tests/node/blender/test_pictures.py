@@ -61,7 +61,6 @@ async def test_every_picture_is_the_one_of_a_bare_blender(any_studio, make_sessi
     """One session over seven jobs, persistent data on, against plain range renders."""
     studio, session = any_studio, make_session()
     scratch = tmp_path / "scratch"
-    passes = {"4.2": "passes", "4.5": "passes", "5.0": "passes"}[studio.label]
     studio.direct("1,2,3", "moving", "range_reader", "layers", "outputs", "stereo", "linked")
     studio.direct("-5,2", "plain")
     exr = FrameImage(width=32, height=18, file_format="OPEN_EXR_MULTILAYER")
@@ -88,8 +87,10 @@ async def test_every_picture_is_the_one_of_a_bare_blender(any_studio, make_sessi
         name = spec.name
         made = await render(session, spec, studio.workspace(name, tmp_path), scratch)
         assert made["main"] == tree(studio.folder / name / "out"), name
+        # Were all frames the same picture, comparing them would prove little.
+        assert len(set(made["main"].values())) == len(made["main"]), name
         if name == "outputs":
-            assert made["out1"] == tree(studio.folder / name / passes)
+            assert made["out1"] == tree(studio.folder / name / "passes")
             assert made["out2"] == tree(studio.folder / name / "deep")
             assert len(made["out1"]) == len(made["out2"]) == 3
 
@@ -119,7 +120,7 @@ async def test_every_picture_is_the_one_of_a_bare_blender(any_studio, make_sessi
     assert session.version == studio.info.version
 
 
-async def test_the_script_renders_the_same_by_hand(studio, tmp_path):
+def test_the_script_renders_the_same_by_hand(studio, tmp_path):
     studio.direct("1,2,3", "plain")
     workspace, target = studio.workspace("plain", tmp_path), tmp_path / "by-hand"
     spec = dataclasses.replace(
@@ -165,9 +166,12 @@ async def test_a_film_is_rendered_as_pictures(any_studio, make_session, tmp_path
     assert list(made["main"]) == ["frame_0002.png"]
 
 
+OPENGL = sorted(Path("/usr/lib").glob("*/libEGL.so*"))
+
+
 async def test_eevee(studio, make_session, tmp_path):
     """Software OpenGL will do; where there is none at all, the probe says so, not this test."""
-    if not list(Path("/usr/lib").glob("*/libEGL.so*")):
+    if not OPENGL:
         pytest.skip("There is no OpenGL here: install libegl1 and libgl1-mesa-dri.")
     session = make_session()
     await session.start(studio.info)
