@@ -56,7 +56,7 @@ def split_blend(file: BinaryIO) -> Iterator[bytes]:
                 yield bytes(run)
                 run.clear()
         else:
-                yield bytes(run)
+            yield bytes(run)
             run.clear()
             yield from _split_payload(file, length)
     # Whatever follows the last block, or what the blocks turned out not to be.
