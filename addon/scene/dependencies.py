@@ -57,72 +57,121 @@ def find_dependencies() -> Dependencies:
 
 
 def iterate_dependencies(found: Dependencies) -> Iterator[str]:
-    """Fill ``found`` path by path, yielding the label of each: for callers with a time budget."""
+    """Fill ``found`` path by path, yielding the label of each: for callers with a time budget.
+
+    Blender is only read before the first label comes; the file may change or close after that.
+    """
+    wanted = [_Wanted.of(slot) for slot in iterate_slots() if slot.kind is not PathKind.OUTPUT]
+    caches = list(_disk_cache_folders())
+    suffixes = _view_suffixes()
     listings = _Listings()
     reported: set[tuple[str, str]] = set()
-    for slot in list(iterate_slots()):
-        if slot.kind is PathKind.OUTPUT:
-            continue
-        yield slot.label
-        _follow(slot, found, listings, reported)
-    yield "Disk caches"
-    for folder, label in _disk_cache_folders():
+    for item in wanted:
+        yield item.label
+        _follow(item, found, _Disk(listings, suffixes), reported)
+    for folder, label in caches:
+        yield label
         for file in _walk(folder):
             found.files.setdefault(file, label)
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a slot says about the files behind it, free of Blender's own data."""
+
+    label: str
+    kind: PathKind
+    value: str
+    path: str
+    needed: bool
+    names: tuple[str, ...]
+    """Files of an image strip, below its folder."""
+    tiles: tuple[int, ...]
+    """UDIM numbers that must have a file."""
+    cache: str
+    """Name of an external point cache."""
+    has_views: bool
+    """Whether each stereo view is a file of its own."""
+
+    @classmethod
+    def of(cls, slot: PathSlot) -> _Wanted:
+        holder, kind = slot.holder, slot.kind
+        strip, image = kind is PathKind.STRIP_FOLDER, kind is PathKind.UDIM
+        return cls(
+            label=slot.label,
+            kind=kind,
+            value=slot.value,
+            path=slot.resolved,
+            needed=slot.needed,
+            names=tuple(item.filename for item in holder.elements) if strip else (),
+            tiles=_expected_tiles(holder) if image else (),
+            cache=holder.name if kind is PathKind.POINT_CACHE else "",
+            has_views=bool(getattr(holder, "use_multiview", False))
+            and getattr(holder, "views_format", "") == "INDIVIDUAL",
+        )
+
+
+def _expected_tiles(image: Any) -> tuple[int, ...]:
+    return tuple(tile.number for tile in image.tiles if not compat.is_generated_tile(tile))
+
+
+@dataclass(frozen=True, slots=True)
+class _Disk:
+    """What is known of the folders, and the suffixes of stereo views in this file."""
+
+    listings: _Listings
+    suffixes: tuple[str, ...]
+
+
 def _follow(
-    slot: PathSlot, found: Dependencies, listings: _Listings, reported: set[tuple[str, str]]
+    wanted: _Wanted, found: Dependencies, disk: _Disk, reported: set[tuple[str, str]]
 ) -> None:
-    path = slot.resolved
-    if not path:
+    if not wanted.path:
         return
-    if not is_absolute(path):
-        if slot.needed and (slot.label, path) not in reported:
-            reported.add((slot.label, path))
-            found.missing.append(MissingFile(Path(path), slot.label))
+    if not is_absolute(wanted.path):
+        if wanted.needed and (wanted.label, wanted.path) not in reported:
+            reported.add((wanted.label, wanted.path))
+            found.missing.append(MissingFile(Path(wanted.path), wanted.label))
             found.warnings.append(
-                f"{slot.label} has the path {slot.value!r}, which is relative to the folder in "
+                f"{wanted.label} has the path {wanted.value!r}, which is relative to the folder in "
                 f"which Blender was started; save the file and make the path relative to it."
             )
         return
-    files, missing = _resolve_slot(slot, path, listings)
+    files, missing = _resolve(wanted, disk)
     for file in files:
-        found.files.setdefault(file, slot.label)
-    for absent in missing if slot.needed else ():
-        if (slot.label, absent) not in reported:
-            reported.add((slot.label, absent))
-            found.missing.append(MissingFile(Path(absent), slot.label))
+        found.files.setdefault(file, wanted.label)
+    for absent in missing if wanted.needed else ():
+        if (wanted.label, absent) not in reported:
+            reported.add((wanted.label, absent))
+            found.missing.append(MissingFile(Path(absent), wanted.label))
 
 
-def _resolve_slot(  # noqa: PLR0911 - one return for each kind of path
-    slot: PathSlot, path: str, listings: _Listings
+def _resolve(  # noqa: PLR0911 - one return for each kind of path
+    wanted: _Wanted, disk: _Disk
 ) -> tuple[Iterable[str], Iterable[str]]:
-    """Return the files that exist for a slot and the paths that should exist and do not."""
-    match slot.kind:
+    """Return the files that exist for a path and those that should exist and do not."""
+    path, listings = wanted.path, disk.listings
+    match wanted.kind:
         case PathKind.SEQUENCE:
-            files = list(_all_views(slot.holder, sequence_files(path, listings), listings))
+            files = list(_all_views(wanted, sequence_files(path, listings), disk))
             return files, () if files else (path,)
         case PathKind.UDIM:
-            return _tiles(slot.holder, path, listings)
+            return _tiles(wanted, listings)
         case PathKind.STRIP_FOLDER:
-            wanted = [os.path.join(path, item.filename) for item in slot.holder.elements]
-            wanted = list(_all_views(slot.holder, wanted, listings))
-            return _split(wanted, listings)
+            names = [os.path.join(path, name) for name in wanted.names]
+            return _split(_all_views(wanted, names, disk), listings)
         case PathKind.POINT_CACHE:
-            return _folder(path, _point_cache_files(path, slot.holder, listings))
+            return _folder(path, _point_cache_files(path, wanted.cache, listings))
         case PathKind.FLUID_CACHE:
             parts = [os.path.join(path, name) for name in _FLUID_FOLDERS]
-            return _folder(path, (f for part in parts for f in _walk(part)))
+            return _folder(path, (file for part in parts for file in _walk(part)))
         case PathKind.BAKE_FOLDER:
             return _folder(path, _bake_files(path))
         case PathKind.OCEAN_CACHE:
-            names = (n for n in listings.names(path) if n.startswith(_OCEAN_PREFIXES))
+            names = [n for n in listings.names(path) if n.startswith(_OCEAN_PREFIXES)]
             return _folder(path, (os.path.join(path, name) for name in names))
         case _:
-            return _split(
-                _all_views(slot.holder, _companions(slot, path, listings), listings), listings
-            )
+            return _split(_all_views(wanted, _companions(wanted, listings), disk), listings)
 
 
 def _split(paths: Iterable[str], listings: _Listings) -> tuple[list[str], list[str]]:
@@ -191,34 +240,29 @@ def sequence_files(path: str, listings: _Listings | None = None) -> list[str]:
     return [os.path.join(folder, n) for n in names]
 
 
-def _tiles(image: Any, path: str, listings: _Listings) -> tuple[list[str], list[str]]:
-    folder, name = os.path.split(path)
+def _tiles(wanted: _Wanted, listings: _Listings) -> tuple[list[str], list[str]]:
+    folder, name = os.path.split(wanted.path)
     token = next((t for t in _TILE_TOKENS if t in name), None)
     if token is None:
-        return _split([path], listings)
+        return _split([wanted.path], listings)
     head, tail = name.split(token, 1)
     pattern = re.compile(re.escape(head) + _TILE_TOKENS[token] + re.escape(tail))
-    files = [
-        os.path.join(folder, n) for n in sorted(listings.names(folder)) if pattern.fullmatch(n)
-    ]
-    have = set(files)
-    missing = []
-    for tile in image.tiles:
-        number = tile.number - 1001
-        text = f"u{number % 10 + 1}_v{number // 10 + 1}" if token == _UVTILE else str(tile.number)
-        expected = os.path.join(folder, head + text + tail)
-        if expected not in have and not compat.is_generated_tile(tile):
-            missing.append(expected)
-    return files, missing
-
-
-def _all_views(holder: Any, paths: Iterable[str], listings: _Listings) -> Iterator[str]:
-    """Yield paths, and the files of the other stereo views of an image or strip that has them."""
-    separate = (
-        getattr(holder, "use_multiview", False)
-        and getattr(holder, "views_format", "") == "INDIVIDUAL"
+    files = [os.path.join(folder, n) for n in sorted(listings.names(folder)) if pattern.fullmatch(n)]
+    expected = (
+        os.path.join(folder, head + _tile_text(number, token) + tail) for number in wanted.tiles
     )
-    suffixes = _view_suffixes() if separate else ()
+    have = set(files)
+    return files, [path for path in expected if path not in have]
+
+
+def _tile_text(number: int, token: str) -> str:
+    column, row = (number - 1001) % 10 + 1, (number - 1001) // 10 + 1
+    return f"u{column}_v{row}" if token == _UVTILE else str(number)
+
+
+def _all_views(wanted: _Wanted, paths: Iterable[str], disk: _Disk) -> Iterator[str]:
+    """Yield paths, and the files of the other stereo views of an image or strip that has them."""
+    suffixes = disk.suffixes if wanted.has_views else ()
     for path in paths:
         stem, extension = os.path.splitext(path)
         base = next((stem[: -len(s)] for s in suffixes if stem.endswith(s)), None)
@@ -227,7 +271,7 @@ def _all_views(holder: Any, paths: Iterable[str], listings: _Listings) -> Iterat
             continue
         for suffix in suffixes:
             other = base + suffix + extension
-            if other == path or listings.has(other):
+            if other == path or disk.listings.has(other):
                 yield other
 
 
@@ -236,13 +280,14 @@ def _view_suffixes() -> tuple[str, ...]:
     return tuple(sorted(suffixes - {""}))
 
 
-def _companions(slot: PathSlot, path: str, listings: _Listings) -> Iterator[str]:
+def _companions(wanted: _Wanted, listings: _Listings) -> Iterator[str]:
     """Yield a file and those that Blender or a shader compiler reads along with it."""
+    path = wanted.path
     yield path
     stem, extension = os.path.splitext(path)
     if extension.lower() == ".osl" and listings.has(stem + ".oso"):
         yield stem + ".oso"
-    if slot.kind is PathKind.FILE and extension.lower() == ".obj" and listings.has(stem + ".mtl"):
+    if extension.lower() == ".obj" and listings.has(stem + ".mtl"):
         yield stem + ".mtl"
 
 
@@ -263,11 +308,11 @@ def _disk_cache_folders() -> Iterator[tuple[str, str]]:
             yield os.path.join(folder, "blendcache_" + os.path.splitext(name)[0]), label
 
 
-def _point_cache_files(folder: str, cache: Any, listings: _Listings) -> Iterator[str]:
+def _point_cache_files(folder: str, cache: str, listings: _Listings) -> Iterator[str]:
     """Yield the files of an external cache: ``<name>_<frame>_<index>.bphys``."""
     for name in sorted(listings.names(folder)):
         stem, extension = os.path.splitext(name)
-        if extension in _POINT_CACHE_SUFFIXES and stem.startswith(cache.name + "_"):
+        if extension in _POINT_CACHE_SUFFIXES and stem.startswith(cache + "_"):
             yield os.path.join(folder, name)
 
 

@@ -9,7 +9,7 @@ import struct
 import warnings
 import wave
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,7 @@ def cycles_scene(workshop: Workshop) -> Any:
 
 
 @pytest.fixture
-def whole_file() -> Iterator[Callable[[], dict[str, Any]]]:
+def whole_file() -> Callable[[], dict[str, Any]]:
     """Return a photograph of everything in the open file that a person could see changed."""
     import bpy
 
@@ -175,7 +175,7 @@ def whole_file() -> Iterator[Callable[[], dict[str, Any]]]:
             warnings.simplefilter("ignore", DeprecationWarning)
             for name in dir(bpy.data):
                 collection = getattr(bpy.data, name)
-                # What a window shows is no part of a scene, and 4.2 crashes when it is read headless.
+                # What a window shows is no part of a scene, and 4.2 crashes on it when headless.
                 if name in ("screens", "window_managers", "workspaces") or not isinstance(
                     collection, bpy.types.bpy_prop_collection
                 ):
@@ -184,12 +184,29 @@ def whole_file() -> Iterator[Callable[[], dict[str, Any]]]:
                     state[f"{name}:{item.name_full}"] = _properties(item, depth=1)
         return state
 
-    yield photograph
+    return photograph
 
 
 _MADE_BY_LOOKING = frozenset(
-    "rna_type preview session_uid bindcode pixels has_data size depth channels is_float type "
-    "resolution frame_duration display_aspect generated_width generated_height alpha_mode".split()
+    {
+        "rna_type",
+        "preview",
+        "session_uid",
+        "bindcode",
+        "pixels",
+        "has_data",
+        "size",
+        "depth",
+        "channels",
+        "is_float",
+        "type",
+        "resolution",
+        "frame_duration",
+        "display_aspect",
+        "generated_width",
+        "generated_height",
+        "alpha_mode",
+    }
 )
 """Properties of previews and of image buffers, which Blender fills when they are asked for."""
 

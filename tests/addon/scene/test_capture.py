@@ -89,7 +89,7 @@ def test_frames(workshop: Any):
 def test_nothing_changes(workshop: Any, cycles_scene: Any, whole_file: Callable[[], Any]):
     add_library(workshop)
     bpy.ops.wm.read_factory_settings(use_empty=False)
-    with bpy.data.libraries.load(str(workshop.folder / "assets/lib.blend"), link=True) as (a, b):
+    with bpy.data.libraries.load(str(workshop.folder / "assets/lib.blend"), link=True) as (_, b):
         b.objects = ["Ball"]
     bpy.context.scene.collection.objects.link(b.objects[0])
     bpy.data.images.load(str(workshop.png("wood.png")))
