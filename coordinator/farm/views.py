@@ -21,7 +21,7 @@ from ...protocol.views import (
 from .jobs import Job
 from .leases import Lease
 from .leasing import expected_seconds
-from .matching import Mismatch, explain, mismatch
+from .matching import Mismatch, explain, fits_memory, mismatch
 from .nodes import Node
 from .records import AttemptRecord, ResultRecord
 from .scheduling import may_have
@@ -218,7 +218,13 @@ class FarmViews:
         return f"{sentence}."
 
     def _no_node(self, job: Job) -> str:
-        state = self.state
+        state, group = self.state, job.group
+        if group is not None and not job.record.penalties:
+            # The usual case, found without looking at every node.
+            requires = job.record.spec.requires
+            for node in group.nodes.values():
+                if node.takes_work(state.now) and fits_memory(requires, node.record.machine):
+                    return "Waits for a free node."
         usable = state.usable(job)
         if not usable:
             return self._explain(job)
