@@ -240,7 +240,7 @@ class _Service:
             retry_first_seconds=options.retry_first_seconds,
         )
         self._log = LogReports(self._link.send)
-        self._scenes = SceneStore(cache, self._link.connection, self._tell_scene_held)
+        self._scenes = SceneStore(cache, self._link.ask, self._tell_scene_held)
         loop = asyncio.get_running_loop()
 
         def evicted(manifest: str) -> None:
@@ -286,7 +286,7 @@ class _Service:
             return
         equipment = None
         while equipment is None:
-            await self._link.connection()
+            await self._link.wait_connected()
             renderer = self._known().renderer
             await renderer.wait_until_idle()
             if await _first_of(renderer.wait_until_busy(), self._stop, PROBE_IDLE_SECONDS):
@@ -331,7 +331,7 @@ class _Service:
         parcels, problems = await in_thread(outbox.load)
         for problem in problems:
             self._notify(Notice(NoticeKind.PROBLEM, problem))
-        delivery = Delivery(outbox, self._link.connection, self._link.send, self._notify)
+        delivery = Delivery(outbox, self._link.ask, self._link.send, self._notify)
         renderer = Renderer(
             session=self._session,
             scenes=self._scenes,

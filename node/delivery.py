@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ..protocol.messages import FailureKind, FrameFailed, FrameRef, NodeMessage
@@ -14,7 +15,7 @@ from ..wire.errors import Damaged, FarmError, Refused
 from ..wire.tasks import task_group
 from .notices import Notice, NoticeKind, Notify
 from .outbox import FrameKey, Outbox, Parcel, key_of
-from .scenes import Connection
+from .scenes import Ask
 from .threads import in_thread
 
 PARCELS_IN_FLIGHT = 3
@@ -43,12 +44,12 @@ class Delivery:
     def __init__(
         self,
         outbox: Outbox,
-        connection: Connection,
+        ask: Ask,
         send: Callable[[NodeMessage], None],
         notify: Notify,
     ) -> None:
         self._outbox = outbox
-        self._connection = connection
+        self._ask = ask
         self._send = send
         self._notify = notify
         self._parcels: dict[FrameKey, _Sending] = {}
@@ -170,10 +171,9 @@ class Delivery:
             if attempt:
                 await asyncio.sleep(backoff(attempt))
             attempt += 1
-            farm = await self._connection()
             try:
                 async with self._slots:
-                    await _upload(farm, sending.parcel)
+                    await self._ask(partial(_upload, parcel=sending.parcel))
             except Refused as error:
                 if error.problem.status == UNPROCESSABLE:
                     self._give_up(sending, f"The finished frame changed on this disk: {error}")

@@ -12,6 +12,7 @@ import contextlib
 import random
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -34,6 +35,8 @@ from ..wire.connection import FarmConnection
 from ..wire.credentials import Credentials, CredentialsError
 from ..wire.errors import FarmError, NoCoordinator, NotAllowed, ProtocolMismatch, Unreachable
 from .notices import Notice, NoticeKind, Notify
+
+T = TypeVar("T")
 
 PATH = "/api/v1/node"
 WELCOME_SECONDS = 15.0
@@ -97,6 +100,7 @@ class Link:
         self._farm: FarmConnection | None = None
         self._credentials: Credentials | None = None
         self._connected = asyncio.Event()
+        self._asking: set[asyncio.Future[Any]] = set()
         self._heartbeat_seconds = 5.0
         self._queue: deque[NodeMessage] = deque()
         self._queued = asyncio.Event()
@@ -113,12 +117,30 @@ class Link:
         """The farm this node belongs to; it stays with it until it ends."""
         return self._credentials
 
-    async def connection(self) -> FarmConnection:
-        """Wait until the node is connected and return the connection, for blobs."""
-        while True:
+    async def wait_connected(self) -> None:
+        """Return when the farm has welcomed this node."""
+        await self._connected.wait()
+
+    async def ask(self, what: Callable[[FarmConnection], Awaitable[T]]) -> T:
+        """Wait until the node is connected, then return what ``what`` does with the connection.
+
+        Raises what it raises, and `Unreachable` when the line is cut meanwhile: requests on a
+        network that went away would only hang until they time out.
+        """
+        while self._farm is None or not self.connected:
             await self._connected.wait()
-            if self._farm is not None:
-                return self._farm
+        task = asyncio.ensure_future(what(self._farm))
+        self._asking.add(task)
+        try:
+            await asyncio.wait([task])
+        finally:
+            self._asking.discard(task)
+            task.cancel()
+            if not task.done():
+                await asyncio.wait([task])
+        if task.cancelled():
+            raise Unreachable("The line to the coordinator was cut.")
+        return task.result()
 
     def send(self, message: NodeMessage) -> None:
         """Send a message as soon as the line takes it; see `_MAY_BE_LOST` and `_KEPT`."""
@@ -155,48 +177,43 @@ class Link:
         """
         delay = self._retry_first_seconds
         welcomed_once = False
-        async with contextlib.AsyncExitStack() as stack:
-            while True:
-                welcomed = False
-                try:
-                    farm = await self._reach(stack)
-                    async with self._line(farm) as socket:
-                        welcomed = welcomed_once = True
-                        delay = self._retry_first_seconds
-                        await self._serve(socket)
-                except (NotAllowed, ProtocolMismatch, CredentialsError) as error:
-                    if not welcomed_once:
-                        raise LinkRefused(error) from error
-                    self._say(welcomed, error)
-                except FarmError as error:
-                    self._say(welcomed, error)
-                # Jitter: a hundred nodes that lost one coordinator must not all return at once.
-                await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 not a secret
-                delay = min(RETRY_MAX_SECONDS, delay * 2)
+        while True:
+            welcomed = False
+            try:
+                # A new one for every line: what is left open from before the cut may be dead.
+                async with FarmConnection(await self._find()) as farm, self._line(farm) as socket:
+                    welcomed = welcomed_once = True
+                    delay = self._retry_first_seconds
+                    await self._serve(socket)
+            except (NotAllowed, ProtocolMismatch, CredentialsError) as error:
+                if not welcomed_once:
+                    raise LinkRefused(error) from error
+                self._say(welcomed, error)
+            except FarmError as error:
+                self._say(welcomed, error)
+            # Jitter: a hundred nodes that lost one coordinator must not all return at once.
+            await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 not a secret
+            delay = min(RETRY_MAX_SECONDS, delay * 2)
 
-    async def _reach(self, stack: contextlib.AsyncExitStack) -> FarmConnection:
-        """Find the coordinator and return the connection to it, the same as long as it fits."""
+    async def _find(self) -> Credentials:
+        """Find the coordinator: the one of this node's farm, once that is known."""
         known = self._credentials
         if known is None:
             found = await self._resolve(None)
+            await self._prepare(found)
         else:
             try:
                 found = await self._resolve(known.url)
             except (Unreachable, NotAllowed):
-                # It may have moved, or been given a new token for this machine.
+                # It may have moved, or have given this machine a new token.
                 found = await self._resolve(None)
             if found.farm_id != known.farm_id:
                 raise NoCoordinator(
                     f"The farm {known.farm!r} does not answer; waiting for it "
                     f"(another one, {found.farm!r}, does)."
                 )
-        if known is None:
-            await self._prepare(found)
-        if self._farm is None or found != known:
-            # The old one stays open for what still uses it; it ends with the link.
-            self._farm = await stack.enter_async_context(FarmConnection(found))
-            self._credentials = found
-        return self._farm
+        self._credentials = found
+        return found
 
     @contextlib.asynccontextmanager
     async def _line(self, farm: FarmConnection) -> AsyncGenerator[aiohttp.ClientWebSocketResponse]:
@@ -205,6 +222,7 @@ class Link:
             welcome = await _receive(socket, WELCOME_SECONDS)
             if not isinstance(welcome, Welcome):
                 raise Unreachable("The coordinator did not answer this node's greeting.")
+            self._farm = farm
             self._heartbeat_seconds = welcome.heartbeat_seconds
             self._said = ""
             self._connected.set()
@@ -220,6 +238,11 @@ class Link:
                 yield socket
             finally:
                 self._connected.clear()
+                for task in self._asking:
+                    task.cancel()
+                if self._asking:
+                    await asyncio.wait(self._asking)
+                self._farm = None
                 # Told too late, these would be wrong: `Hello` tells what is held instead.
                 kept = [message for message in self._queue if isinstance(message, _KEPT)]
                 self._queue.clear()

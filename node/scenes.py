@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from ..protocol.manifest import MANIFEST_MAX_BYTES, Chunk, Manifest
 from ..wire.blobs import THREAD_MIN_BYTES, fetch_chunks
@@ -23,8 +23,15 @@ FETCH_ATTEMPTS = 4
 LOCK_LOOK_SECONDS = 0.1
 """How often to look whether another node on this machine has finished fetching the same scene."""
 
-Connection = Callable[[], Awaitable[FarmConnection]]
-"""Waits until the node is connected to its farm."""
+
+class Ask(Protocol):
+    """As `Link.ask`: do something with the connection as soon as there is one."""
+
+    async def __call__(self, what: Callable[[FarmConnection], Awaitable[T]]) -> T:
+        """Return what ``what`` returns; `Unreachable` when the line is cut meanwhile."""
+        ...
+
+
 OnHeld = Callable[[str, bool], None]
 """Takes a manifest's hash and whether its scene is now whole in the cache."""
 OnFraction = Callable[[float], None]
@@ -40,9 +47,9 @@ class SceneStore:
     Everything of a scene between `prefetch` or `ready` and its release stays in the cache.
     """
 
-    def __init__(self, cache: ChunkCache, connection: Connection, on_held: OnHeld) -> None:
+    def __init__(self, cache: ChunkCache, ask: Ask, on_held: OnHeld) -> None:
         self._cache = cache
-        self._connection = connection
+        self._ask = ask
         self._on_held = on_held
         self._scenes: dict[str, asyncio.Task[Path]] = {}
         self._listeners: dict[str, OnFraction] = {}
@@ -186,14 +193,13 @@ class SceneStore:
 
         return progress
 
-    async def _patiently(self, ask: Callable[[FarmConnection], Awaitable[T]]) -> T:
+    async def _patiently(self, what: Callable[[FarmConnection], Awaitable[T]]) -> T:
         """Ask the farm until it answers; only what asking again cannot change is an error."""
         attempt = 0
         while True:
             attempt += 1
-            farm = await self._connection()
             try:
-                return await ask(farm)
+                return await self._ask(what)
             except NotFound as error:
                 raise SceneUnavailable(
                     f"The coordinator lacks a part of the scene: {error} "
