@@ -52,7 +52,7 @@ def serves_everyone(handler: H) -> H:
 
 
 def roles_of(handler: object) -> frozenset[Role] | None:
-    """Return the roles a handler serves: None for everyone, none at all for one that says nothing."""
+    """Return the roles a handler serves: None for everyone, no role if it does not say."""
     return _ROLES.get(handler, frozenset())
 
 

@@ -192,7 +192,7 @@ class BlobStore:
         self._require_working()
         self.require_room(0)
         added = since_check = 0
-        # Plain strings and descriptors: per chunk of 4 KiB, paths as objects cost more than hashing.
+        # Plain strings and descriptors: for 4 KiB, paths as objects cost more than hashing.
         temp = f"{self._temp_folder}/{threading.get_ident()}."
         arriving = f"{self._arriving_folder}/"
         for name, data in blobs:

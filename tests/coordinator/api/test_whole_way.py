@@ -35,13 +35,16 @@ async def test_a_job_renders_to_the_end(farm, scene, make_node, paint, tmp_path)
     shot = scene("1-5")
     await shot.upload(farm)
     job = await shot.submit(farm)
-    assert job.state is JobState.QUEUED and job.counts.waiting == 5
-    assert job.scene_files == 2 and job.scene_bytes == sum(map(len, shot.files.values()))
+    assert job.state is JobState.QUEUED
+    assert job.counts.waiting == 5
+    assert job.scene_files == 2
+    assert job.scene_bytes == sum(map(len, shot.files.values()))
     node = make_node(farm)
     async with node.connected():
         await node.render(lambda: len(node.accepted) == 5)
     detail = await farm.get(f"/api/v1/jobs/{job.id}", JobDetail)
-    assert detail.job.state is JobState.DONE and detail.job.counts.done == 5
+    assert detail.job.state is JobState.DONE
+    assert detail.job.counts.done == 5
     assert detail.spec == shot.spec
     page = await farm.get(f"/api/v1/jobs/{job.id}/frames", FramePage)
     assert [frame.frame for frame in page.frames] == [1, 2, 3, 4, 5]
@@ -141,10 +144,13 @@ async def test_what_is_not_the_frame_is_refused(
         data = paint(1, size, file_format) if size else b"nothing like it"
         await node.send(await node.done(ref, data))
         refusal = await node.receive_a(FrameRefused)
-        assert refusal.frame == ref and not refusal.retry and words in refusal.reason
+        assert refusal.frame == ref
+        assert not refusal.retry
+        assert words in refusal.reason
         await _next_event(farm, start, lambda event: bool(event.frame and event.frame.failures))
     detail = await farm.get(f"/api/v1/jobs/{job.id}/frames/1", FrameDetail)
-    assert detail.attempts[0].outcome == "output" and words in detail.attempts[0].reason
+    assert detail.attempts[0].outcome == "output"
+    assert words in detail.attempts[0].reason
 
 
 async def test_a_result_without_its_bytes_is_asked_for_again(farm, scene, make_node):
@@ -202,7 +208,8 @@ async def test_script_and_log_can_be_read(farm, scene, make_node):
         await node.send(LogLines(lines=("Fra:1 Mem:9M",), frame=ref))
         await node.send(FrameFailed(frame=ref, kind="scene", reason="No camera.", log=("E",)))  # pyright: ignore[reportArgumentType]
         log = await _next_event(farm, start, lambda event: event.kind == "log")
-        assert log.lines == ("Fra:1 Mem:9M",) and log.job_id == job.id
+        assert log.lines == ("Fra:1 Mem:9M",)
+        assert log.job_id == job.id
         await _next_event(
             farm,
             start,
@@ -210,7 +217,8 @@ async def test_script_and_log_can_be_read(farm, scene, make_node):
         )
     assert await farm.text(f"/api/v1/jobs/{job.id}/script") == "import bpy\n"
     detail = await farm.get(f"/api/v1/jobs/{job.id}/frames/1", FrameDetail)
-    assert detail.attempts[0].reason == "No camera." and detail.attempts[0].log == ("E",)
+    assert detail.attempts[0].reason == "No camera."
+    assert detail.attempts[0].log == ("E",)
 
 
 async def _next_event(farm: FarmConnection, after: int, wanted) -> Event:
@@ -234,7 +242,8 @@ async def test_steering_a_job(farm, scene):
     assert (await farm.patch(path, JobView, body={"priority": 80})).priority == 80
     assert (await farm.post(f"{path}/cancel", JobView)).state is JobState.CANCELLED
     again = await farm.post(f"{path}/retry", JobView, body={"frames": "2-3"})
-    assert again.counts.waiting == 2 and again.state is JobState.QUEUED
+    assert again.counts.waiting == 2
+    assert again.state is JobState.QUEUED
     await farm.post(f"{path}/cancel", JobView)
     await farm.delete(path)
     with pytest.raises(NotFound):

@@ -104,7 +104,8 @@ def test_one_blob_is_durable_when_it_is_in(store):
     for at in range(0, len(data), 1000):
         incoming.write(data[at : at + 1000])
     incoming.finish()
-    assert in_place(store, name) and store.length(name) == len(data)
+    assert in_place(store, name)
+    assert store.length(name) == len(data)
 
 
 def test_the_same_blob_from_many_threads(store):
@@ -117,7 +118,8 @@ def test_the_same_blob_from_many_threads(store):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, [items[at::8] for at in range(8)]))
     assert store.missing([name for name, _ in items]) == []
-    assert not store.needs_settling() and store._unsettled_bytes == 0
+    assert not store.needs_settling()
+    assert store._unsettled_bytes == 0
 
 
 def test_a_full_disk_stores_nothing_and_is_not_final(store):
@@ -152,7 +154,8 @@ def test_errors_of_the_disk_while_writing(store, failures, monkeypatch, code, er
         with pytest.raises(StoreFailed):
             store.add([(name, data)])
     else:
-        assert store.add([(name, data)]) == 1 and not failures
+        assert store.add([(name, data)]) == 1
+        assert not failures
 
 
 @pytest.mark.parametrize("count", [2, 100])

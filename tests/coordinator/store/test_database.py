@@ -55,9 +55,10 @@ def test_migrations_make_exactly_the_schema(engine):
 
 def test_every_field_of_a_record_has_its_column():
     for cls, table in rows.TABLES.items():
-        assert [field.name for field in dataclasses.fields(cls)] and {
-            field.name for field in dataclasses.fields(cls)
-        } == {column.name for column in table.columns}
+        assert [field.name for field in dataclasses.fields(cls)]
+        assert {field.name for field in dataclasses.fields(cls)} == {
+            column.name for column in table.columns
+        }
 
 
 def test_a_newer_database_is_refused(engine):
@@ -176,7 +177,8 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
-    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
     with pytest.raises(DataInUse, match=str(holder.pid)):
         FolderLock(tmp_path).acquire()
     holder.kill()
