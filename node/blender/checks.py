@@ -28,6 +28,7 @@ EXR_HEADER_MAX_BYTES = 4 * 1024 * 1024
 BACKDROP = (46, 46, 46)
 """Shown through transparent parts of a thumbnail."""
 
+_ENDINGS = {b"\x89PNG": b"\0\0\0\0IEND\xae\x42\x60\x82", b"\xff\xd8\xff": b"\xff\xd9"}
 _EXR_MAGIC = b"\x76\x2f\x31\x01"
 _EXR_LINES = {0: 1, 1: 1, 2: 1, 3: 16, 4: 32, 5: 16, 6: 32, 7: 32, 8: 32, 9: 256}
 """Lines in a chunk for each compression of the OpenEXR specification."""
@@ -110,6 +111,13 @@ def check_picture(path: Path) -> tuple[int, int] | None:
 
 
 def _check_with_pillow(path: Path, head: bytes) -> tuple[int, int] | None:
+    # Pillow forgives an end that is missing; a Blender killed while it writes leaves just that.
+    for magic, end in _ENDINGS.items():
+        if head.startswith(magic):
+            with path.open("rb") as file:
+                file.seek(-min(len(end), path.stat().st_size), os.SEEK_END)
+                if file.read() != end:
+                    raise BadOutput(f"{path.name} is cut short.")
     try:
         with Image.open(path) as picture:
             picture.load()

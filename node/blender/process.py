@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -33,6 +34,9 @@ POLL_SECONDS = 0.01
 CPU_NOISE_SECONDS = 0.02
 CPU_NOISE_SHARE = 0.005
 """CPU time that our own signs of life cost: a fixed part and a share of the time that passed."""
+
+MARK_VARIABLE = "PROCESS_TREE_MARK"
+"""Environment variable by which what a Blender started is known although it left the tree."""
 
 READ_BYTES = 64 * 1024
 
@@ -67,13 +71,13 @@ class BlenderProcess:
         process: asyncio.subprocess.Process,
         transport: asyncio.SubprocessTransport,
         exited: asyncio.Event,
-        scratch: Path,
+        mark: str,
     ) -> None:
-        """Wrap a process started by `start`."""
+        """Wrap a process started by `start`; ``mark`` is its own value of `MARK_VARIABLE`."""
         self._process = process
         self._transport = transport
         self._exited = exited
-        self._mark = str(scratch / "user")
+        self._mark = mark
         self._seen: dict[int, psutil.Process] = {}
         """Every process ever found in the tree: some leave the group, none is forgotten."""
         self._cpu = 0.0
@@ -103,7 +107,8 @@ class BlenderProcess:
 
         Raises OSError when it cannot be started.
         """
-        environment = sandbox.environment(scratch)
+        mark = secrets.token_hex(8)
+        environment = sandbox.environment(scratch) | {MARK_VARIABLE: mark}
         confined = sandbox.confine(
             level, command, program=program, readable=readable, writable=scratch
         )
@@ -124,7 +129,7 @@ class BlenderProcess:
         process = asyncio.subprocess.Process(transport, protocol, loop)
         with contextlib.suppress(ProcessLookupError):
             sandbox.limit(level, process.pid)
-        return cls(process, transport, protocol.exited, scratch)
+        return cls(process, transport, protocol.exited, mark)
 
     @property
     def pid(self) -> int:
@@ -232,7 +237,7 @@ class BlenderProcess:
             with contextlib.suppress(psutil.Error):
                 if process.pid in known or process.pid == os.getpid():
                     continue
-                if process.environ().get("BLENDER_USER_RESOURCES") == self._mark:
+                if process.environ().get(MARK_VARIABLE) == self._mark:
                     tree.append(process)
         return tree
 

@@ -1,4 +1,3 @@
-# ruff: noqa: PTH - runs inside Blender, which spells paths as text
 """Runs in a Blender of its own: makes scenes, and renders them the way a bare Blender would.
 
 python scenes.py make FOLDER            every scene of SCENES into FOLDER
