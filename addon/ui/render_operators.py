@@ -349,25 +349,28 @@ class _StatusBar:
 
     def __init__(self, context: Any) -> None:
         self._workspace = context.workspace
-        self._text, self._fraction = "", 0.0
-        self._workspace.status_text_set(self._draw)
+        self._shown = ("", 0.0)
+        self.show("Looking for files", 0.0)
 
     def show(self, text: str, fraction: float) -> None:
         """Say what is done and how far it is, 0 to 1."""
-        if (text, fraction) != (self._text, self._fraction):
-            self._text, self._fraction = text, fraction
-            self._workspace.status_text_set(self._draw)
+        if (text, fraction) == self._shown:
+            return
+        self._shown = (text, fraction)
+
+        # A plain function: Blender makes it a method of its header, where a bound one is not found.
+        def draw(header: Any, context: Any) -> None:
+            layout = header.layout
+            layout.label(text="Cancel", icon="EVENT_ESC")
+            row = layout.row()
+            row.ui_units_x = 18
+            row.progress(factor=fraction, type="BAR", text=text)
+
+        self._workspace.status_text_set(draw)
 
     def close(self) -> None:
         """Give the status bar back."""
         self._workspace.status_text_set(None)
-
-    def _draw(self, header: Any, _context: Any) -> None:
-        header.layout.label(text="Cancel", icon="EVENT_ESC")
-        header.layout.label(text="Rendermill")
-        row = header.layout.row()
-        row.ui_units_x = 18
-        row.progress(factor=self._fraction, type="BAR", text=self._text)
 
 
 class _Console:
