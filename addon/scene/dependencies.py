@@ -247,7 +247,9 @@ def _tiles(wanted: _Wanted, listings: _Listings) -> tuple[list[str], list[str]]:
         return _split([wanted.path], listings)
     head, tail = name.split(token, 1)
     pattern = re.compile(re.escape(head) + _TILE_TOKENS[token] + re.escape(tail))
-    files = [os.path.join(folder, n) for n in sorted(listings.names(folder)) if pattern.fullmatch(n)]
+    files = [
+        os.path.join(folder, n) for n in sorted(listings.names(folder)) if pattern.fullmatch(n)
+    ]
     expected = (
         os.path.join(folder, head + _tile_text(number, token) + tail) for number in wanted.tiles
     )

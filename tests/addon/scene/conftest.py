@@ -156,7 +156,9 @@ def cycles_scene(workshop: Workshop) -> Any:
 @pytest.fixture
 def whole_file() -> Callable[[], dict[str, Any]]:
     """Return a photograph of everything in the open file that a person could see changed."""
-    import bpy
+    import bpy as blender
+
+    bpy: Any = blender
 
     # One level of nested structs: 4.2 crashes when shading settings are read headless.
     def photograph() -> dict[str, Any]:
@@ -217,7 +219,7 @@ def _properties(struct_: Any, depth: int) -> dict[str, Any]:
         if prop.identifier in _MADE_BY_LOOKING:
             continue
         try:
-            value = getattr(struct_, prop.identifier)
+            value: Any = getattr(struct_, prop.identifier)
         except (AttributeError, RuntimeError, TypeError):
             continue
         if prop.type in ("INT", "FLOAT", "BOOLEAN", "STRING", "ENUM"):
@@ -227,5 +229,5 @@ def _properties(struct_: Any, depth: int) -> dict[str, Any]:
             is_id = hasattr(value, "name_full")
             values[prop.identifier] = value.name_full if is_id else _properties(value, depth - 1)
         elif prop.type == "COLLECTION" and depth:
-            values[prop.identifier] = len(value)
+            values[prop.identifier] = len(value or ())
     return values

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import bpy
 import pytest
 from rendermill.addon.scene import compat, needs
 from rendermill.addon.scene.capture import CaptureError, capture
@@ -18,6 +18,9 @@ from rendermill.protocol.frames import FrameRangeError
 from rendermill.protocol.job import Capability, Device, JobKind, JobSpec
 
 pytestmark = pytest.mark.bpy
+
+bpy: Any = importlib.import_module("bpy")
+"""The stubs know one version of Blender, these tests run in all."""
 
 
 def spec(scene: Any, kind: JobKind = JobKind.ANIMATION, **options: Any) -> JobSpec:
@@ -73,7 +76,7 @@ def test_a_whole_scene(workshop: Any, cycles_scene: Any):
 
 
 def test_frames(workshop: Any):
-    scene: Any = bpy.context.scene
+    scene = bpy.context.scene
     scene.frame_start, scene.frame_end, scene.frame_current = 10, 20, 15
     assert spec(scene).frames == "10-20"
     assert spec(scene, JobKind.IMAGE).frames == "15"
@@ -192,7 +195,7 @@ def test_cache_files(workshop: Any, cycles_scene: Any, extension: str, capabilit
     bpy.ops.cachefile.open(filepath=path)
     bpy.data.cache_files[0].user_clear()
     assert capability not in needs.capabilities(cycles_scene)
-    modifier: Any = bpy.context.object.modifiers.new("cache", "MESH_SEQUENCE_CACHE")
+    modifier = bpy.context.object.modifiers.new("cache", "MESH_SEQUENCE_CACHE")
     modifier.cache_file = bpy.data.cache_files[0]
     assert capability in needs.capabilities(cycles_scene)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from pathlib import Path
 from typing import Any
 
-import bpy
 import pytest
 from rendermill.addon.scene import compat
 from rendermill.addon.scene.capture import capture
@@ -14,6 +14,9 @@ from rendermill.addon.scene.checks import Finding, Severity, check
 from rendermill.protocol.job import JobKind
 
 pytestmark = pytest.mark.bpy
+
+bpy: Any = importlib.import_module("bpy")
+"""The stubs know one version of Blender, these tests run in all."""
 
 
 def findings(scene: Any, **options: Any) -> list[Finding]:
@@ -153,7 +156,7 @@ def test_python_in_nodes_and_shape_keys(good: Any):
     key = cube.shape_key_add(name="Key")
     key.driver_add("value").driver.expression = "bpy.context and 1"
     material = bpy.data.materials.new("m")
-    if material.node_tree is None:
+    if not material.node_tree:
         material.use_nodes = True
     node: Any = material.node_tree.nodes.new("ShaderNodeValue")
     node.outputs[0].driver_add("default_value").driver.expression = "bpy.context and 2"
@@ -173,7 +176,7 @@ def bake(owner: Any, cache: Any) -> None:
 
 def test_cloth_must_be_baked_over_all_frames(workshop: Any, good: Any):
     bpy.ops.mesh.primitive_plane_add()
-    plane: Any = bpy.context.object
+    plane = bpy.context.object
     cache = plane.modifiers.new("Cloth", "CLOTH").point_cache
     cache.frame_end = 3
     assert said(good, Severity.WARNING, frames="1-3") == [

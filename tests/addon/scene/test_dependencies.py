@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import bpy
 import pytest
 from rendermill.addon.scene.dependencies import find_dependencies, sequence_pattern
 
 pytestmark = pytest.mark.bpy
+
+bpy: Any = importlib.import_module("bpy")
+"""The stubs know one version of Blender, these tests run in all."""
 
 Found = Callable[[], set[str]]
 Missing = Callable[[], dict[str, str]]
@@ -36,7 +39,7 @@ def material_with_image(image: Any, name: str = "material") -> Any:
 
 def cube_with(material: Any) -> Any:
     bpy.ops.mesh.primitive_cube_add()
-    cube: Any = bpy.context.object
+    cube = bpy.context.object
     cube.data.materials.append(material)
     return cube
 
@@ -172,7 +175,7 @@ def test_font(workshop: Any, found: Found):
     path = workshop.path(f"fonts/letters{original.suffix}")
     shutil.copy(original, path)
     bpy.ops.object.text_add()
-    text: Any = bpy.context.object
+    text = bpy.context.object
     text.data.font = bpy.data.fonts.load(str(path))
     workshop.reopen()
     assert found() == {f"fonts/letters{original.suffix}"}
@@ -184,7 +187,7 @@ def strips_of(scene: Any) -> Any:
 
 
 def test_sequencer_strips_in_nested_metas(workshop: Any, found: Found):
-    scene: Any = bpy.context.scene
+    scene = bpy.context.scene
     strips = strips_of(scene)
     for frame in (1, 2, 3):
         workshop.png(f"plates/plate_{frame}.png")
@@ -259,11 +262,10 @@ def test_volume_sequence(workshop: Any, found: Found):
 
 
 def write_vdb(path: Path) -> None:
-    """Write a real OpenVDB grid where Blender brings the module; in 4.2, bytes that stand for it."""
+    """Write a real OpenVDB grid where Blender brings the module; in 4.2 bytes stand for it."""
     if hasattr(bpy.utils, "expose_bundled_modules"):
         bpy.utils.expose_bundled_modules()
-        import openvdb  # type: ignore[import-not-found]
-
+        openvdb: Any = importlib.import_module("openvdb")
         grid = openvdb.FloatGrid()
         grid.name = "density"
         grid.fill((0, 0, 0), (2, 2, 2), 1.0)
@@ -275,7 +277,7 @@ def write_vdb(path: Path) -> None:
 @pytest.mark.parametrize("extension", ["abc", "usdc"])
 def test_alembic_and_usd(workshop: Any, found: Found, extension: str):
     bpy.ops.mesh.primitive_cube_add()
-    cube: Any = bpy.context.object
+    cube = bpy.context.object
     cube.keyframe_insert("location", frame=1)
     cube.location.x = 2
     cube.keyframe_insert("location", frame=3)
@@ -305,7 +307,7 @@ def test_alembic_sequence_and_layer(workshop: Any, found: Found):
     bpy.ops.cachefile.open(filepath=str(workshop.folder / "abc/sim_0001.abc"))
     cache: Any = bpy.data.cache_files[0]
     cache.is_sequence = True
-    cube: Any = bpy.context.object
+    cube = bpy.context.object
     cube.modifiers.new("cache", "MESH_SEQUENCE_CACHE").cache_file = cache
     cache.layers.new(filepath=str(workshop.folder / "abc/layer.abc"))
     workshop.reopen()
@@ -314,7 +316,7 @@ def test_alembic_sequence_and_layer(workshop: Any, found: Found):
 
 def test_mesh_cache_modifier(workshop: Any, found: Found):
     bpy.ops.mesh.primitive_cube_add()
-    cube: Any = bpy.context.object
+    cube = bpy.context.object
     path = workshop.path("cube.mdd")
     path.write_bytes(b"\0" * 64)
     cube.modifiers.new("cache", "MESH_CACHE").filepath = str(path)
@@ -434,7 +436,7 @@ def bake(owner: Any, cache: Any) -> None:
 
 def cloth_plane() -> tuple[Any, Any]:
     bpy.ops.mesh.primitive_plane_add()
-    plane: Any = bpy.context.object
+    plane = bpy.context.object
     cache = plane.modifiers.new("Cloth", "CLOTH").point_cache
     cache.frame_end = 3
     return plane, cache
@@ -446,7 +448,7 @@ def test_disk_caches_of_cloth_and_particles(workshop: Any, found: Found):
     cache.use_disk_cache = True
     bake(plane, cache)
     bpy.ops.mesh.primitive_cube_add()
-    cube: Any = bpy.context.object
+    cube = bpy.context.object
     cube.modifiers.new("particles", "PARTICLE_SYSTEM")
     system = cube.particle_systems[0]
     system.settings.count, system.settings.lifetime = 3, 2
@@ -505,7 +507,7 @@ def test_junk_cache_folders_are_never_followed(workshop: Any, folder: str, monke
 def nodes_cube(node_type: str) -> tuple[Any, Any, Any]:
     """Return cube, Geometry Nodes modifier and the one node of ``node_type`` in its group."""
     bpy.ops.mesh.primitive_cube_add()
-    cube: Any = bpy.context.object
+    cube = bpy.context.object
     group = bpy.data.node_groups.new("group", "GeometryNodeTree")
     for in_out in ("INPUT", "OUTPUT"):
         group.interface.new_socket("Geometry", in_out=in_out, socket_type="NodeSocketGeometry")
@@ -574,7 +576,7 @@ def test_geometry_nodes_import_paths(workshop: Any, found: Found):
 
 def test_ocean_cache(workshop: Any, found: Found):
     bpy.ops.mesh.primitive_cube_add()
-    cube: Any = bpy.context.object
+    cube = bpy.context.object
     workshop.save()
     cube.modifiers.new("ocean", "OCEAN").filepath = "//waves"
     workshop.text("waves/disp_0001.exr", "baked")
@@ -585,7 +587,7 @@ def test_ocean_cache(workshop: Any, found: Found):
 def test_fluid_cache_folder(workshop: Any, found: Found):
     # Domains crash the wheels when they are evaluated, so only the property is set here.
     bpy.ops.mesh.primitive_cube_add()
-    cube: Any = bpy.context.object
+    cube = bpy.context.object
     workshop.save()
     modifier = cube.modifiers.new("fluid", "FLUID")
     modifier.show_viewport = False
@@ -605,7 +607,7 @@ def test_fluid_cache_folder(workshop: Any, found: Found):
 
 
 def traced_by_bat(blend: Path) -> set[str]:
-    """Return the existing files that blender-asset-tracer finds, relative to the .blend's folder."""
+    """Return the existing files that blender-asset-tracer finds, relative to the .blend."""
     from blender_asset_tracer import trace
 
     found: set[str] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -9,13 +10,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import bpy
 import pytest
 from rendermill.addon.scene import headless
 from rendermill.protocol.codec import from_plain
 from rendermill.protocol.job import JobSpec
 
 pytestmark = pytest.mark.bpy
+
+bpy: Any = importlib.import_module("bpy")
+"""The stubs know one version of Blender, these tests run in all."""
 
 SCRIPT = Path(headless.__file__)
 
@@ -96,6 +99,29 @@ def test_what_is_wrong_is_one_sentence(workshop: Any, params: dict[str, str], se
     assert sentence in answer["error"]
     assert "\n" not in answer["error"]
     assert not (workshop.folder / "snapshot").exists()
+
+
+def test_runs_as_a_script_of_a_blender_that_has_the_file_open(workshop: Any):
+    """`blender -b SCENE --python headless.py -- PARAMS`: same interpreter, arguments after --."""
+    blend = workshop.save()
+    result = workshop.folder / "result.json"
+    params = workshop.text(
+        "params.json",
+        json.dumps({"blend": str(blend), "folder": f"{workshop.folder}/s", "result": str(result)}),
+    )
+    program = (
+        "import bpy, runpy, sys; "
+        "bpy.ops.wm.open_mainfile(filepath=sys.argv[1]); "
+        "bpy.context.scene.name = 'Opened'; "
+        f"sys.argv = ['blender', '-b', sys.argv[1], '--python', 'x', '--', {str(params)!r}]; "
+        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    )
+    code = subprocess.run(
+        [sys.executable, "-c", program, str(blend)], timeout=120, check=False, capture_output=True
+    ).returncode
+    assert code == 0
+    # Opened a second time, it would have its old name again.
+    assert json.loads(result.read_text("utf-8"))["captured"]["spec"]["scene"] == "Opened"
 
 
 def test_a_file_that_is_no_scene(workshop: Any):

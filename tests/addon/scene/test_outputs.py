@@ -5,17 +5,19 @@ The redirection is the one that every node does: each root's folder becomes one 
 
 from __future__ import annotations
 
+import importlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import bpy
 import pytest
 from rendermill.addon.scene import compat, outputs
 from rendermill.protocol.frames import parse_frames
 
 pytestmark = pytest.mark.bpy
+
+bpy: Any = importlib.import_module("bpy")
+"""The stubs know one version of Blender, these tests run in all."""
 
 AT_LEAST_5 = bpy.app.version >= (5, 0, 0)
 
@@ -38,7 +40,7 @@ def render(scene: Any, frames: str) -> None:
 def redirect(scene: Any, roots: tuple[Any, ...], scratch: Path) -> None:
     nodes = {(owner, node.name): node for owner, node in outputs.file_output_nodes(scene)}
     for root in roots:
-        place = os.path.join(scratch, root.id, root.name)
+        place = f"{scratch}/{root.id}/{root.name}"
         if root.id == outputs.MAIN:
             scene.render.filepath = place
         else:
@@ -91,7 +93,7 @@ def test_names_of_the_main_output(
 @pytest.mark.parametrize("name", [name for name, _ in NAMES])
 @pytest.mark.parametrize("frame", [-12345, -3, 0, 7, 12345])
 def test_frame_numbers_stand_where_blender_puts_them(workshop: Any, name: str, frame: int):
-    render_settings: Any = bpy.context.scene.render
+    render_settings = bpy.context.scene.render
     render_settings.filepath = f"/out/{name}"
     expected = render_settings.frame_path(frame=frame)
     assert f"/out/{outputs.numbered(name, frame)}.png" == expected
@@ -170,7 +172,7 @@ def test_stereo_views(workshop: Any, cycles_scene: Any, mode: str):
     else:
         assert image.views == ()
         assert len(here) == 1
-    picture = bpy.data.images.load(str(workshop.folder / "out" / sorted(here)[0]))
+    picture = bpy.data.images.load(str(workshop.folder / "out" / min(here)))
     if mode != "MULTIVIEW":
         assert tuple(picture.size) == (image.width, image.height)
 
@@ -318,7 +320,7 @@ def test_size_is_the_one_blender_renders(
 def test_films_are_named_as_blender_names_them(
     workshop: Any, name: str, container: str, frames: tuple[int, int]
 ):
-    scene: Any = bpy.context.scene
+    scene = bpy.context.scene
     compat.set_image_format(scene.render.image_settings, "FFMPEG")
     scene.render.ffmpeg.format = container
     scene.frame_start, scene.frame_end = frames
@@ -327,13 +329,13 @@ def test_films_are_named_as_blender_names_them(
         scene.render.filepath = str(workshop.folder) + "/" + name
         film = outputs.film(scene, tuple(range(frames[0], frames[1] + 1)))
         assert film is not None
-        assert os.path.join(film.folder, film.name) == scene.render.frame_path(frame=1)
+        assert f"{film.folder}/{film.name}" == scene.render.frame_path(frame=1)
         assert film.fps == 24
         assert outputs.frame_image(scene).file_format == "PNG"
 
 
 def test_frames_of_a_film_get_names_of_their_own(workshop: Any):
-    scene: Any = bpy.context.scene
+    scene = bpy.context.scene
     compat.set_image_format(scene.render.image_settings, "FFMPEG")
     scene.render.ffmpeg.format = "MPEG4"
     scene.render.filepath = str(workshop.folder / "cut.mp4")

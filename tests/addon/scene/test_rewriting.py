@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
-import bpy
 import pytest
-from rendermill.addon.scene import paths
+from rendermill.addon.scene import compat, paths
 
 pytestmark = pytest.mark.bpy
+
+bpy: Any = importlib.import_module("bpy")
+"""The stubs know one version of Blender, these tests run in all."""
 
 RED = (255, 0, 0)
 
@@ -18,7 +23,7 @@ RED = (255, 0, 0)
 def emission(image: Any, name: str) -> Any:
     """Return a material that shines as the image, whatever the light."""
     material = bpy.data.materials.new(name)
-    if material.node_tree is None:
+    if not material.node_tree:
         material.use_nodes = True
     tree = material.node_tree
     tree.nodes.clear()
@@ -52,7 +57,7 @@ def build_project(workshop: Any) -> None:
     workshop.save("home/lib/props.blend")
     (material,) = link(workshop.folder / "home/lib/materials.blend", "materials", relative=False)
     bpy.ops.mesh.primitive_cube_add()
-    cube: Any = bpy.context.object
+    cube = bpy.context.object
     cube.name = "Prop"
     cube.data.materials.append(material)
     workshop.save("home/lib/props.blend")
@@ -75,7 +80,7 @@ def render_centre(scene: Any, path: Path) -> tuple[int, ...]:
 
 def test_a_moved_tree_is_whole_again(workshop: Any, cycles_scene: Any, tmp_path: Path):
     build_project(workshop)
-    scene: Any = bpy.context.scene
+    scene = bpy.context.scene
     scene.render.engine = "CYCLES"
     scene.cycles.samples = 1
     scene.cycles.use_denoising = False
@@ -109,6 +114,22 @@ def test_a_moved_tree_is_whole_again(workshop: Any, cycles_scene: Any, tmp_path:
             assert Path(slot.resolved).is_relative_to(elsewhere)
             assert Path(slot.resolved).is_file()
     assert render_centre(bpy.context.scene, tmp_path / "there.png") == RED
+
+
+def test_what_a_node_embeds_stands_alone():
+    """`compat` and `paths` become a part of a node's script: bpy, the standard library, no more."""
+    for file, allowed in ((compat.__file__, set()), (paths.__file__, {"compat"})):
+        tree = ast.parse(Path(str(file)).read_text("utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                assert node.level == 1
+                assert node.module is None
+                assert {alias.name for alias in node.names} <= allowed
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                names = [node.module] if isinstance(node, ast.ImportFrom) else node.names
+                for name in names:
+                    top = str(getattr(name, "name", name)).partition(".")[0]
+                    assert top == "bpy" or top in sys.stdlib_module_names
 
 
 def test_paths_outside_the_roots_are_named(workshop: Any):
@@ -203,13 +224,13 @@ def test_every_kind_of_slot_can_be_written(workshop: Any):
     """What `iterate_slots` yields is writable and reads back what was written."""
     workshop.save("home/scene.blend")
     bpy.ops.mesh.primitive_cube_add()
-    cube: Any = bpy.context.object
+    cube = bpy.context.object
     home = str(workshop.folder / "home")
     cube.modifiers.new("mesh cache", "MESH_CACHE").filepath = f"{home}/a.mdd"
     cube.modifiers.new("ocean", "OCEAN").filepath = f"{home}/ocean"
     cloth = cube.modifiers.new("cloth", "CLOTH").point_cache
     cloth.use_external, cloth.filepath = True, f"{home}/cache"
-    scene: Any = bpy.context.scene
+    scene = bpy.context.scene
     editor = scene.sequence_editor_create()
     strips = editor.strips if hasattr(editor, "strips") else editor.sequences
     strips.new_image("image", str(workshop.png("home/plate.png")), 1, 1)
