@@ -9,6 +9,7 @@ One folder serves every node process of a user on a machine. Its places::
     uses/<sha256>.<user>     empty; process <user> works on this scene, nothing of it may go
     trees/<sha256>.<user>/   the scene as Blender opens it (see `workspace`)
     users/<user>.lock        locked as long as the process lives
+    total                    bytes in chunks, files and manifests, and those promised to processes
     incoming/                bytes that have no name yet
 
 Every name appears by rename or link, whole or not at all. Names are not fsynced one by one: a
@@ -23,7 +24,6 @@ import hashlib
 import itertools
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,9 +38,6 @@ QUOTA_DISK_PART = 0.2
 
 DISK_RESERVE_BYTES = 512 * 1024**2
 """Room the cache leaves on its disk: finished frames need it more."""
-
-RESCAN_PART = 16
-"""The folder is measured again when this process has added 1/16 of the quota: others add too."""
 
 SCENES_TOLD_MAX = 100
 
@@ -117,9 +114,6 @@ class ChunkCache:
         self.on_evicted = on_evicted
         self._reserve_bytes = reserve_bytes
         self._count = itertools.count()
-        self._room = threading.Lock()
-        self._known_bytes = 0
-        self._added_bytes = 0
         try:
             for name in ("chunks", "files", "manifests", "scenes", "uses", "trees", "incoming"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
@@ -127,7 +121,7 @@ class ChunkCache:
             self._alive.acquire(wait=True)
             with self._evicting():
                 self._sweep()
-                self._known_bytes = self._measure().total
+                self._write_total(self._measure().total)
         except OSError as error:
             raise CacheError(
                 f"The scene cache {folder} cannot be written: {error.strerror or error}."
@@ -196,12 +190,6 @@ class ChunkCache:
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise self.explain(error) from error
-        self.count(len(data))
-
-    def count(self, added: int) -> None:
-        """Note that the cache has grown by so many bytes."""
-        with self._room:
-            self._added_bytes += added
 
     def temporary(self) -> Path:
         """A new name for bytes on their way in; swept when this process is gone."""
@@ -277,17 +265,17 @@ class ChunkCache:
     def make_room(self, wanted: int) -> None:
         """See to it that ``wanted`` bytes fit, evicting the scenes used longest ago.
 
+        Called before bytes are put, once for all of them: what was promised to every process is
+        summed up in a file, and the folder is measured only when that sum reaches the quota.
         Scenes that a living process uses stay. Raises `CacheFull` when that is not enough.
         """
-        with self._room:
-            expected = self._known_bytes + self._added_bytes + wanted
-            fresh = self._added_bytes < self.quota_bytes // RESCAN_PART
-        if fresh and expected <= self.quota_bytes and self._disk_free() >= wanted:
-            return
         evicted: list[str] = []
         try:
             with self._evicting():
-                self._evict(wanted, evicted)
+                total = self._read_total()
+                if total is None or not self._fits(total, wanted):
+                    total = self._evict(wanted, evicted)
+                self._write_total(total + wanted)
         except OSError as error:
             raise self.explain(error) from error
         finally:
@@ -295,21 +283,33 @@ class ChunkCache:
                 for manifest in evicted:
                     self.on_evicted(manifest)
 
-    def _evict(self, wanted: int, evicted: list[str]) -> None:
+    def _fits(self, total: int, wanted: int) -> bool:
+        return total + wanted <= self.quota_bytes and self._disk_free() >= wanted
+
+    def _read_total(self) -> int | None:
+        try:
+            return int((self.folder / "total").read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def _write_total(self, total: int) -> None:
+        (self.folder / "total").write_bytes(b"%d" % total)
+
+    def _evict(self, wanted: int, evicted: list[str]) -> int:
+        """Free what must be freed; return the bytes that are left."""
         self._sweep()
         usage = self._measure()
         total = usage.total
         pinned = {name.partition(".")[0] for name in _names(self.folder / "uses")}
         for manifest, path in self._in_order_of_leaving(usage, pinned):
-            if total + wanted <= self.quota_bytes and self._disk_free() >= wanted:
+            if self._fits(total, wanted):
                 break
             if manifest and manifest not in evicted:
                 (self.folder / "scenes" / manifest).unlink(missing_ok=True)
                 evicted.append(manifest)
             (self.folder / path).unlink(missing_ok=True)
             total -= usage.sizes[path]
-        with self._room:
-            self._known_bytes, self._added_bytes = total, 0
+        self._write_total(total)
         if total + wanted > self.quota_bytes:
             raise CacheFull(
                 f"The scene needs {_size(wanted)} more than the scene cache can give: "
@@ -321,6 +321,7 @@ class ChunkCache:
                 f"The disk of the scene cache {self.folder} is too full for {_size(wanted)} more. "
                 "Make room there."
             )
+        return total
 
     def _in_order_of_leaving(self, usage: _Usage, pinned: set[str]) -> Iterator[tuple[str, str]]:
         """(scene, path) of all that may go: what no scene has, then the scene used longest ago.

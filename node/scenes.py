@@ -149,6 +149,7 @@ class SceneStore:
         manifest = await in_thread(self._cache.manifest, sha256)
         if manifest is None:
             data = await self._patiently(lambda farm: _read_manifest(farm, sha256))
+            await in_thread(self._cache.make_room, len(data))
             manifest = await in_thread(self._cache.put_manifest, sha256, data)
         return manifest
 

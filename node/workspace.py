@@ -74,7 +74,8 @@ def _place(file: ManifestFile, cache: ChunkCache, tree: _Tree) -> None:
 def assemble(file: ManifestFile, cache: ChunkCache) -> Path:
     """Return where the cache holds this file of several chunks; puts it together if it must.
 
-    Every chunk is verified on the way. Raises `ChunkMissing`, `CacheFull`, `CacheError`.
+    Every chunk is verified on the way; room was made before. Raises `ChunkMissing`, `CacheFull`,
+    `CacheError`.
     """
     path = cache.file_path(file)
     try:
@@ -82,7 +83,6 @@ def assemble(file: ManifestFile, cache: ChunkCache) -> Path:
             return path
     except FileNotFoundError:
         pass
-    cache.make_room(file.length)
     temporary = cache.temporary()
     try:
         with temporary.open("xb") as out:
@@ -100,7 +100,6 @@ def assemble(file: ManifestFile, cache: ChunkCache) -> Path:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    cache.count(file.length)
     return path
 
 

@@ -1,0 +1,84 @@
+"""What is in the outbox is whole, and stays until it is dropped."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from rendermill.node.outbox import Made, Outbox, OutboxError, bounded_log
+from rendermill.protocol.messages import FrameStats
+
+from .coordinator import ref
+
+
+def put(outbox: Outbox, folder: Path, frame: int, data: bytes = b"pixels"):
+    source = folder / f"made-{frame}.png"
+    source.write_bytes(data)
+    small = folder / f"small-{frame}.jpg"
+    small.write_bytes(b"small")
+    return outbox.put(
+        ref(frame),
+        [Made("main", "shot.png", source)],
+        stats=FrameStats(seconds=1.5),
+        thumbnail=small,
+        log=("a line",),
+        warnings=("a warning",),
+    )
+
+
+def test_a_later_process_finds_what_was_put(tmp_path: Path) -> None:
+    parcel = put(Outbox(tmp_path / "out"), tmp_path, 1)
+    assert not (tmp_path / "made-1.png").exists()
+    parcels, problems = Outbox(tmp_path / "out").load()
+    assert (parcels, problems) == ([parcel], [])
+    assert [
+        (path.read_bytes(), sha256 == hashlib.sha256(path.read_bytes()).hexdigest(), length)
+        for path, sha256, length in parcel.blobs()
+    ] == [(b"pixels", True, 6), (b"small", True, 5)]
+
+
+def test_the_same_frame_again_replaces_the_first(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "out")
+    put(outbox, tmp_path, 1)
+    newer = put(outbox, tmp_path, 1, b"newer pixels")
+    assert outbox.load()[0] == [newer]
+
+
+def test_what_never_got_its_name_or_lost_bytes_is_removed(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "out")
+    good = put(outbox, tmp_path, 1)
+    short = put(outbox, tmp_path, 2)
+    (short.folder / "0").write_bytes(b"")
+    broken = put(outbox, tmp_path, 3)
+    (broken.folder / "record.json").write_bytes(b"{")
+    (outbox.folder / ".half").mkdir()
+    parcels, problems = outbox.load()
+    assert parcels == [good]
+    assert len(problems) == 2
+    assert [path.name for path in outbox.folder.iterdir()] == [good.folder.name]
+
+
+def test_dropped_is_gone(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "out")
+    parcel = put(outbox, tmp_path, 1)
+    outbox.drop(parcel)
+    outbox.drop(parcel)
+    assert list(outbox.folder.iterdir()) == []
+
+
+def test_a_file_that_is_not_there_or_has_a_bad_name_is_a_sentence(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "out")
+    source = tmp_path / "a.png"
+    for made in (Made("main", "a.png", source), Made("main", "../a.png", source)):
+        with pytest.raises(OutboxError, match="could not be kept"):
+            outbox.put(ref(1), [made], stats=FrameStats(seconds=1.0))
+        source.write_bytes(b"x")
+    assert list(outbox.folder.iterdir()) == []
+
+
+def test_a_long_log_keeps_its_end() -> None:
+    kept = bounded_log(tuple(f"{number}" * 3000 for number in range(300)))
+    assert len(kept) == 200
+    assert all(len(line) <= 2000 for line in kept)
+    assert kept[-1].startswith("299")
