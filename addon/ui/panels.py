@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import bpy
 
+from ...protocol.frames import FrameRangeError, parse_frames
+from ..scene import outputs
 from . import pictures, preferences, pump, render_operators
 
 JOBS_SHOWN = 6
 """Jobs in the panel; the status page has them all."""
 
+_ENGINES = {
+    "CYCLES": "Cycles",
+    "BLENDER_EEVEE": "EEVEE",
+    "BLENDER_EEVEE_NEXT": "EEVEE",
+    "BLENDER_WORKBENCH": "Workbench",
+}
 _STATE_ICONS = {
     "queued": "SORTTIME",
     "rendering": "RENDER_ANIMATION",
@@ -37,8 +46,11 @@ class RENDERMILL_PT_farm(_OutputPanel, bpy.types.Panel):
     def draw(self, context: Any) -> None:
         """Draw the farm found, the two buttons, and what is being sent."""
         layout: Any = self.layout
-        preferences.draw_link(layout)
         current = pump.state_if_loaded()
+        row = layout.row()
+        preferences.draw_link(row)
+        if current is not None and current.farm is not None:
+            row.operator("rendermill.open_page", text="", icon="URL")
         if current is not None and current.notice:
             preferences.draw_text(layout, current.notice, icon="ERROR")
         if current is None or current.link.value == "off":
@@ -47,18 +59,41 @@ class RENDERMILL_PT_farm(_OutputPanel, bpy.types.Panel):
             row = layout.row()
             row.operator("rendermill.connect", text="Search Again", icon="FILE_REFRESH")
             row.operator("preferences.addon_show", text="Preferences").module = preferences.PACKAGE
-        elif current.farm is not None:
-            layout.operator("rendermill.open_page", icon="URL")
         submission = current.sending if current is not None else None
         if submission is not None:
             row = layout.row(align=True)
             row.progress(factor=submission.fraction, type="BAR", text=submission.text)
             row.operator("rendermill.cancel_sending", text="", icon="X")
             return
+        preferences.draw_text(layout, sent_text(context.scene), icon="SCENE")
         column = layout.column(align=True)
         column.scale_y = 1.2
         column.operator("rendermill.render_animation", icon="RENDER_ANIMATION")
         column.operator("rendermill.render_image", icon="RENDER_STILL")
+
+
+def sent_text(scene: Any) -> str:
+    """What would be sent of a scene: "12 frames (1-12), Cycles, 1920 x 1080"."""
+    text = scene.rendermill.frames.strip()
+    first, last, step = scene.frame_start, scene.frame_end, scene.frame_step
+    if text:
+        count, frames = _count_of(text)
+    else:
+        count = max(0, (last - first) // step + 1)
+        frames = f"{first}-{last}" + (f":{step}" if step > 1 else "")
+    image = outputs.frame_image(scene)
+    engine = _ENGINES.get(scene.render.engine, scene.render.engine)
+    number = "1 frame" if count == 1 else f"{count} frames" if count else "no frame"
+    return f"{number} ({frames}), {engine}, {image.width} x {image.height}"
+
+
+@lru_cache(maxsize=8)
+def _count_of(text: str) -> tuple[int, str]:
+    # Kept: a panel is drawn anew with every move of the mouse, and a range may be long.
+    try:
+        return len(parse_frames(text)), text
+    except FrameRangeError as error:
+        return 0, str(error)
 
 
 class RENDERMILL_PT_options(_OutputPanel, bpy.types.Panel):
@@ -132,7 +167,9 @@ def _draw_job(box: Any, current: Any, job: Any) -> None:
 
     row = box.row()
     row.label(text=job.name, icon="PAUSE" if job.paused else _STATE_ICONS[job.state.value])
-    row.label(text=job_word(job))
+    state = row.row()
+    state.alignment = "RIGHT"
+    state.label(text=job_word(job))
     box.progress(factor=job_fraction(job), type="BAR", text=job_text(job))
     if job.waiting_because:
         preferences.draw_text(box, job.waiting_because, icon="INFO")
@@ -155,8 +192,10 @@ def _draw_delivery(box: Any, delivery: Any) -> None:
     if delivery.newest is not None:
         icon = pictures.icon_of(delivery.newest)
         if icon:
-            box.template_icon(icon_value=icon, scale=6.0)
-            box.label(text=f"Frame {delivery.newest_frame}")
+            box.template_icon(icon_value=icon, scale=7.0)
+            caption = box.row()
+            caption.alignment = "CENTER"
+            caption.label(text=f"Frame {delivery.newest_frame}")
 
 
 def _draw_actions(box: Any, job: Any, delivery: Any) -> None:

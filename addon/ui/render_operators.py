@@ -359,7 +359,7 @@ class _StatusBar:
         self._shown = (text, fraction)
 
         # A plain function: Blender makes it a method of its header, where a bound one is not found.
-        def draw(header: Any, context: Any) -> None:
+        def draw(header: Any, _context: Any) -> None:
             layout = header.layout
             layout.label(text="Cancel", icon="EVENT_ESC")
             row = layout.row()
