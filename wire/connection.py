@@ -292,7 +292,7 @@ class FarmConnection:
         ``after``: sequence number of the last event known; None: from now on. A lost connection is
         taken up again where it broke, for ever; ``on_connection`` hears False and True. An event
         of kind ``reset`` says that events were lost and that views must be fetched anew. Raises
-        `NotAllowed`, `NotFound`, `Refused`, `ProtocolMismatch`.
+        `NotAllowed`, `Refused`, `ProtocolMismatch`; a job that does not exist has no events.
         """
         if after is None:
             # A place to resume from, so that nothing is lost even before the first event.

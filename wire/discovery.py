@@ -112,7 +112,7 @@ def normal_url(text: str) -> str:
 
     Plain http is for this machine alone; any other host gets https. Raises `NoCoordinator`.
     """
-    text = text.strip().rstrip("/")
+    text = text.strip()
     try:
         url = URL(text if "://" in text else f"//{text}")
         host, port = url.host, url.explicit_port
@@ -125,7 +125,8 @@ def normal_url(text: str) -> str:
         )
     loopback = host in ("localhost", "::1") or host.startswith("127.")
     scheme = url.scheme or ("http" if loopback else "https")
-    return str(URL.build(scheme=scheme, host=host, port=port or DEFAULT_PORT)).rstrip("/")
+    # Spelled out, even the port that the scheme implies: addresses are compared as text.
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port or DEFAULT_PORT}"
 
 
 async def resolve(url: str | None = None, *, browse_seconds: float = BROWSE_SECONDS) -> Credentials:
