@@ -37,7 +37,6 @@ _thread: FarmThread | None = None
 _is_connecting = False
 _is_loading = False
 _problem = ""
-_listeners: list[Callable[[], None]] = []
 
 
 def state() -> FarmState:
@@ -123,11 +122,6 @@ def wait_for(is_over: Callable[[], bool], seen: Callable[[], None]) -> None:
     seen()
 
 
-def on_change(listener: Callable[[], None]) -> None:
-    """Call ``listener`` in the main thread whenever the state has changed."""
-    _listeners.append(listener)
-
-
 def redraw() -> None:
     """Ask for the areas that show the farm to be drawn anew."""
     manager: Any = bpy.context.window_manager
@@ -142,8 +136,6 @@ def _tick() -> float:
         return IDLE_SECONDS
     if not drain():
         return IDLE_SECONDS
-    for listener in _listeners:
-        listener()
     redraw()
     return BUSY_SECONDS
 
@@ -191,5 +183,4 @@ def unregister() -> None:
             bpy.app.timers.unregister(timer)
     if _thread is not None:
         _thread.stop()
-    _listeners.clear()
     _state, _thread, _is_connecting, _problem = None, None, False, ""
