@@ -41,7 +41,8 @@ class Studio:
     label: str
     python: Path
     folder: Path
-    cache: Path
+    shaders: Path
+    """Compiled shaders of a software OpenGL; compiling them twice takes most of a minute."""
 
     @property
     def info(self) -> BlenderInfo:
@@ -63,7 +64,7 @@ class Studio:
             text=True,
             timeout=240,
             check=False,
-            env={**os.environ, "XDG_CACHE_HOME": str(self.cache)},
+            env={**os.environ, "XDG_CACHE_HOME": str(self.shaders)},
         )
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout
@@ -105,7 +106,7 @@ def _studio(label: str, tmp_path_factory: pytest.TempPathFactory) -> Studio:
     if not python.exists():
         pytest.skip(f"There is no environment with bpy {label} at {python}.")
     folder = tmp_path_factory.mktemp(f"studio-{label}")
-    studio = Studio(label, python, folder / "artist", folder / "cache")
+    studio = Studio(label, python, folder / "artist", folder / "shaders")
     studio.folder.mkdir()
     studio.run("make", str(studio.folder))
     return studio

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -180,11 +181,8 @@ async def test_eevee(studio, make_session, tmp_path):
     made = await render(
         session, spec, studio.workspace("eevee", tmp_path), tmp_path / "scratch", (1, 2)
     )
-    # One cache of shaders for both, or the test takes twice as long.
-    studio.cache.mkdir(exist_ok=True)
-    (tmp_path / "scratch" / "home" / ".cache").rename(studio.cache / "used")
-    direct = dataclasses.replace(studio, cache=studio.cache / "used")
-    direct.direct("1,2,3", "eevee")
+    shutil.copytree(tmp_path / "scratch" / "home" / ".cache", studio.shaders, dirs_exist_ok=True)
+    studio.direct("1,2,3", "eevee")
     expected = tree(studio.folder / "eevee" / "out")
     assert made["main"] == {name: expected[name] for name in ("frame_0001.png", "frame_0002.png")}
 

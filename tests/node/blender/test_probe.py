@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,8 @@ async def test_a_quick_look(any_studio, tmp_path):
 async def test_every_engine_and_the_answers_kept(studio, tmp_path):
     candidate = find.candidate_at(studio.python)
     answers = tmp_path / "answers.json"
+    if studio.shaders.exists():
+        shutil.copytree(studio.shaders, tmp_path / "home" / ".cache")
     info = await probe(candidate, tmp_path, answers=answers)
     # Where OpenGL works all engines do, and where not, a sentence says so.
     missing = {"BLENDER_EEVEE_NEXT", "BLENDER_WORKBENCH"} - set(info.engines)
