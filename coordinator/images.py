@@ -94,8 +94,8 @@ def _cineon(file: BinaryIO, head: bytes) -> tuple[tuple[int, int], ...]:
 
 def _hdr(file: BinaryIO, _head: bytes) -> tuple[tuple[int, int], ...]:
     file.seek(0)
-    while file.tell() < HEADER_MAX_BYTES:
-        words = file.readline(_LINE_MAX_BYTES).split()
+    while (line := file.readline(_LINE_MAX_BYTES)) and file.tell() < HEADER_MAX_BYTES:
+        words = line.split()
         if len(words) == 4 and words[0] in (b"-Y", b"+Y") and words[2] in (b"+X", b"-X"):
             return ((int(words[3]), int(words[1])),)
     raise ValueError

@@ -25,7 +25,7 @@ from sqlalchemy import select
 
 @pytest.fixture
 def store(tmp_path):
-    store = Store(tmp_path / "farm", lambda sentence: pytest.fail(sentence))
+    store = Store(tmp_path / "farm", pytest.fail)
     store.open()
     yield store
     store.close()
