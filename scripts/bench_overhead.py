@@ -298,6 +298,18 @@ def submitted_bytes(running: LocalFarm, blend: Path) -> int:
     return int(json.loads(done.stdout.splitlines()[-1])["sent_bytes"])
 
 
+def make_demo_scene(folder: Path) -> Path:
+    """Write the demo scene and return its .blend."""
+    script = Path(__file__).with_name("demo_scene.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(folder)], capture_output=True, text=True, check=False
+    )
+    blend = folder / "mill.blend"
+    if not blend.exists():
+        raise SystemExit(f"the demo scene was not made:\n{done.stdout}\n{done.stderr}")
+    return blend
+
+
 def main() -> int:
     """Run what was asked for and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)

@@ -19,7 +19,7 @@ from .problems import Refused
 PAGE_MAX_FRAMES = 2000
 PAGE_FRAMES = 500
 
-_FRAMES = "/api/v1/jobs/{job:[0-9a-f]{32}}/frames"
+_FRAMES = "/api/v1/jobs/{job:[^{}/]{1,64}}/frames"
 _FRAME = f"{_FRAMES}/{{frame:-?[0-9]{{1,7}}}}"
 
 _TYPES = {

@@ -41,7 +41,7 @@ KEY_MAX_CHARS = 200
 RETRY_AFTER_SECONDS = 1
 """A first look at a fresh job is worth it after this; `/events` says more and asks less."""
 
-_JOB = "/api/v1/jobs/{job:[0-9a-f]{32}}"
+_JOB = "/api/v1/jobs/{job:[^{}/]{1,64}}"
 
 
 def routes() -> list[web.RouteDef]:

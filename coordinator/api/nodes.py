@@ -15,7 +15,7 @@ from .audit import audit_entry
 from .bodies import json_response
 from .problems import Refused
 
-_NODE = "/api/v1/nodes/{node:[0-9a-f]{32}}"
+_NODE = "/api/v1/nodes/{node:[^{}/]{1,64}}"
 
 
 def routes() -> list[web.RouteDef]:
