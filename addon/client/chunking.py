@@ -71,7 +71,7 @@ def chunk_file(path: Path, *, hashed: Callable[[int], None] | None = None) -> Ch
         for _ in range(READ_ATTEMPTS):
             with path.open("rb", buffering=_BUFFER_BYTES) as file:
                 before = Signature.of_open(file)
-                chunks = _chunk(file, hashed)
+                chunks = _chunk(file, before.size, hashed)
                 after = Signature.of_open(file)
             # By path too: programs often save by writing anew and renaming over the old file.
             if before == after == Signature.of(path) and before.size == sum(
@@ -85,9 +85,13 @@ def chunk_file(path: Path, *, hashed: Callable[[int], None] | None = None) -> Ch
     raise ChangedFile(path)
 
 
-def _chunk(file: BinaryIO, hashed: Callable[[int], None] | None) -> tuple[Chunk, ...]:
+def _chunk(file: BinaryIO, size: int, hashed: Callable[[int], None] | None) -> tuple[Chunk, ...]:
     chunks: list[Chunk] = []
     for piece in split_blend(file):
+        size -= len(piece)
+        if size < 0:
+            # It grows while it is read, perhaps for ever.
+            break
         chunks.append(Chunk(hashlib.sha256(piece).hexdigest(), len(piece)))
         if hashed is not None:
             hashed(len(piece))

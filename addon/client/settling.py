@@ -111,12 +111,16 @@ class _Addresses:
         counts: dict[tuple[int, int], int] = {}
         data_addresses: set[int] = set()
         for block in self._blocks:
-            if block.code == b"DATA" and self._scopes:
+            if not 0 <= block.sdna < len(self._structs):
+                raise BrokenBlend("a block is of a struct that the file does not describe")
+            if block.code == b"DATA":
+                if not self._scopes:
+                    raise BrokenBlend("it begins with data of nothing")
                 # Which one of its struct and length: a modifier more does not rename the rest.
                 kind = (block.sdna, block.length)
                 counts[kind] = counts.get(kind, 0) + 1
-                name = self._structs[block.sdna].name if block.sdna < len(self._structs) else ""
-                key = b"%s/%s/%d/%d" % (owner, name.encode(), block.length, counts[kind])
+                name = self._structs[block.sdna].name.encode()
+                key = b"%s/%s/%d/%d" % (owner, name, block.length, counts[kind])
                 number = _number(key)
                 self._keys.append(key)
                 self._scopes[-1].setdefault(block.address, number)
@@ -142,7 +146,7 @@ class _Addresses:
 
     def _is_id(self, block: Block) -> bool:
         """Whether a block is, or begins with, a data-block's ``ID``."""
-        if not 0 < block.sdna < len(self._structs):
+        if block.sdna == 0:
             return False
         struct_ = self._structs[block.sdna]
         return block.length >= struct_.size and _ID in (struct_.name, struct_.begins_with)
@@ -187,7 +191,7 @@ class _Addresses:
                 address.pack_into(self._data, at, _number(block.code))
             elif block.address not in self._frozen:
                 # A DATA block is found in its own scope only, a data-block in the whole file.
-                found = scope if block.code == b"DATA" and scope else self._ids
+                found = scope if block.code == b"DATA" else self._ids
                 address.pack_into(self._data, at, found[block.address])
             if self._is_id(block):
                 # Numbers of one session, which Blender gives anew when it opens a file.
