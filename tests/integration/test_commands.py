@@ -70,7 +70,9 @@ def test_exit_codes_say_what_went_wrong(
     assert "rendermill coordinator" in nobody.stderr
 
     farm.start_coordinator()
-    assert farm.command("job", "no-such-job").returncode == 1
+    nothing = farm.command("job", "no-such-job")
+    assert nothing.returncode == 2
+    assert "no job no-such-job" in nothing.stderr
     assert farm.command("submit").returncode == 2
     broken = tmp_path / "broken.blend"
     broken.write_bytes(b"BLENDER-v405 and then nothing that makes sense")
