@@ -107,16 +107,17 @@ def draw_link(layout: Any) -> None:
     layout.label(text=f"{current.farm.farm}: {nodes}", icon="LINKED")
 
 
-def draw_text(layout: Any, text: str, *, icon: str = "NONE") -> None:
-    """Draw a sentence over as many lines as the region needs."""
-    region: Any = bpy.context.region
+def draw_text(layout: Any, text: str, *, icon: str = "NONE", width: int = 0) -> None:
+    """Draw a sentence over as many lines as it needs in ``width`` units; 0: in the region."""
     everything: Any = bpy.context.preferences
-    scale = everything.system.ui_scale
-    # About seven pixels a letter; Blender has no label that wraps.
-    width = max(24, int((region.width if region is not None else 400) / (7.0 * scale)) - 6)
+    region: Any = bpy.context.region
+    if not width:
+        width = int(region.width / everything.system.ui_scale) if region is not None else 400
+    # About seven units a letter; Blender has no label that wraps.
+    letters = max(24, int(width / 7.0) - 6)
     lines: list[str] = []
     for word in text.split():
-        if lines and len(lines[-1]) + 1 + len(word) <= width:
+        if lines and len(lines[-1]) + 1 + len(word) <= letters:
             lines[-1] += f" {word}"
         else:
             lines.append(word)

@@ -21,6 +21,7 @@ _Operator = bpy.types.Operator if TYPE_CHECKING else object
 STEP_SECONDS = 0.02
 """Time for packing in one turn of the timer: below what a hand on the mouse notices."""
 TIMER_SECONDS = 0.03
+_DIALOG_UNITS = 520
 
 last_packing: Packing | None = None
 """The newest attempt: its findings are what dialogs and panels show."""
@@ -312,13 +313,13 @@ class RENDERMILL_OT_send_anyway(bpy.types.Operator):
     def invoke(self, context: Any, event: Any) -> set[Any]:
         """Ask."""
         return context.window_manager.invoke_props_dialog(
-            self, width=520, title=self.bl_label, confirm_text="Send Anyway"
+            self, width=_DIALOG_UNITS, title=self.bl_label, confirm_text="Send Anyway"
         )
 
     def draw(self, context: Any) -> None:
         """Draw the findings, worst first."""
         if last_packing is not None:
-            draw_findings(self.layout, last_packing)
+            draw_findings(self.layout, last_packing, width=_DIALOG_UNITS)
 
     def execute(self, context: Any) -> set[Any]:
         """Send."""
@@ -333,15 +334,15 @@ class RENDERMILL_OT_send_anyway(bpy.types.Operator):
         )
 
 
-def draw_findings(layout: Any, packing: Packing) -> None:
-    """Draw what the checks found, each with what to do."""
+def draw_findings(layout: Any, packing: Packing, *, width: int = 0) -> None:
+    """Draw what the checks found, each with what to do; ``width`` as for `draw_text`."""
     icons = {"fatal": "CANCEL", "error": "ERROR", "warning": "INFO", "info": "BLANK1"}
     for finding in packing.findings:
         box = layout.box()
-        preferences.draw_text(box, finding.what, icon=icons[finding.severity.value])
+        preferences.draw_text(box, finding.what, icon=icons[finding.severity.value], width=width)
         more = " ".join(part for part in (finding.why, finding.fix) if part)
         if more:
-            preferences.draw_text(box, more)
+            preferences.draw_text(box, more, width=width)
 
 
 class _StatusBar:
