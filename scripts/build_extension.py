@@ -26,8 +26,12 @@ from environment import DEV, ROOT, SetupError, say
 DIST = ROOT / "dist"
 
 BROUGHT_BY_BLENDER = frozenset({"idna", "zstandard"})
-"""Packages of the lock file that every Blender has (idna through requests, zstandard for its own
-files). Blender's copy comes first on the path, so that a second one would never be read."""
+"""Packages of the lock file left out because every Blender has them.
+
+Blender brings numpy, requests with certifi, charset-normalizer, idna and urllib3, and zstandard. A
+second copy would be read after a restart, and Blender's until then; one is better than two. Of
+zstandard we use what version 0.15 has.
+"""
 
 EXTRA_FILES = ("LICENSE", "CHANGELOG.md", "README.md")
 
