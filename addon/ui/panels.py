@@ -149,11 +149,11 @@ class RENDERMILL_PT_jobs(_OutputPanel, bpy.types.Panel):
 
     def draw(self, context: Any) -> None:
         """Draw the newest jobs."""
-        from ...wire import places
+        from ..client import artist
 
         layout: Any = self.layout
         current = pump.state()
-        jobs = current.jobs_of(places.user_label())
+        jobs = current.jobs_of(artist.submitter())
         if not jobs:
             layout.label(text="No jobs yet")
         for job in jobs[:JOBS_SHOWN]:

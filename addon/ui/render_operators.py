@@ -235,7 +235,7 @@ class _RenderOnFarm(_Operator):
     def _packing(self, context: Any) -> Packing:
         global last_packing  # noqa: PLW0603 - the newest attempt, for dialogs and panels
         pump.state()
-        from ...wire import places
+        from ..client import artist
 
         options = context.scene.rendermill
         session = context.window_manager.rendermill
@@ -253,10 +253,10 @@ class _RenderOnFarm(_Operator):
                 "order": FrameOrder(options.order),
                 "tags": properties.tags_of(options.tags),
                 "trust_scripts": session.trust_scripts,
-                "submitter": places.user_label(),
+                "submitter": artist.submitter(),
             },
             send_anyway=self.send_anyway,
-            snapshots=places.cache_dir() / "snapshots",
+            snapshots=artist.snapshots_dir(),
         )
         return last_packing
 

@@ -161,7 +161,7 @@ def test_a_job_is_paused_cancelled_and_removed_from_here(
 
 
 def test_the_way_to_the_page_is_private_and_leads_to_the_job(addon: Any, at_home: Any):
-    from rendermill.addon.ui.farm_operators import write_way_in
+    from rendermill.addon.client.status_page import write_way_in
 
     page = write_way_in(at_home.url, "/jobs/abc")
     assert page.stat().st_mode & 0o777 == 0o600
