@@ -1,4 +1,7 @@
-"""``rendermill doctor``: check this machine; for each thing that is wrong, how to fix it."""
+"""``rendermill doctor``: check this machine; for each thing that is wrong, how to fix it.
+
+EEVEE and Workbench are tried with ``--full`` only: a software OpenGL compiles shaders for a minute.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--blender", metavar="PATH", type=Path, action="append", default=[], help="check this too"
     )
+    parser.add_argument(
+        "--full", action="store_true", help="also render with EEVEE and Workbench (takes a minute)"
+    )
     add_farm_arguments(parser)
 
 
@@ -82,7 +88,7 @@ async def _checks(args: argparse.Namespace) -> AsyncIterator[Check]:
     yield _python()
     for folder in (places.config_dir(), places.data_dir(), places.cache_dir()):
         yield await asyncio.to_thread(_folder, folder)
-    async for check in _blenders(args.blender):
+    async for check in _blenders(args.blender, full=args.full):
         yield check
     async for check in _coordinator(args.coordinator):
         yield check
@@ -126,7 +132,7 @@ def _folder(folder: Path) -> Check:
     )
 
 
-async def _blenders(extra: list[Path]) -> AsyncIterator[Check]:
+async def _blenders(extra: list[Path], *, full: bool) -> AsyncIterator[Check]:
     try:
         found = await asyncio.to_thread(find_blenders, extra)
     except NotABlender as error:
@@ -141,14 +147,14 @@ async def _blenders(extra: list[Path]) -> AsyncIterator[Check]:
         )
     with tempfile.TemporaryDirectory(prefix="rendermill-doctor-") as scratch:
         for candidate in found:
-            async for check in _blender(candidate, Path(scratch)):
+            async for check in _blender(candidate, Path(scratch), full=full):
                 yield check
 
 
-async def _blender(candidate: Candidate, scratch: Path) -> AsyncIterator[Check]:
+async def _blender(candidate: Candidate, scratch: Path, *, full: bool) -> AsyncIterator[Check]:
     what = "bpy of" if candidate.is_module else "program"
     try:
-        info = await probe(candidate, scratch)
+        info = await probe(candidate, scratch, quick=not full)
     except ProbeFailed as error:
         yield Check("Blender", False, str(error), "install it again")
         return

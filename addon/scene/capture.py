@@ -92,7 +92,6 @@ def capture(
         overwrite=scene.render.use_overwrite,
         placeholders=scene.render.use_placeholder,
         trust_scripts=trust_scripts,
-        film=outputs.film(scene, numbers) if kind is JobKind.ANIMATION else None,
         priority=priority,
         order=order,
         client=f"rendermill {__version__}, Blender {bpy.app.version_string}",

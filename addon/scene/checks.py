@@ -14,6 +14,7 @@ from typing import Any
 import bpy
 
 from ...protocol.frames import parse_frames
+from ...protocol.job import JobKind
 from ...protocol.scene import CapturedScene
 from . import compat, embedded_python, needs, outputs, simulations
 from .paths import label_of, resolve
@@ -174,19 +175,22 @@ def check_output_path(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
 
 
 def check_film(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
-    """A film is rendered as frames and encoded at the end."""
-    if captured.spec.film is None:
-        if outputs.writes_film(scene):
-            yield Finding(
-                Severity.INFO,
-                f"The output is a video; the image is sent as {captured.spec.image.file_format}.",
-            )
+    """A film comes as its frames: a file that grows frame by frame has no place on many nodes."""
+    film = outputs.film(scene, parse_frames(captured.spec.frames))
+    if film is None:
+        return
+    if captured.spec.kind is JobKind.IMAGE:
+        yield Finding(
+            Severity.INFO,
+            f"The output is a video; the image is sent as {captured.spec.image.file_format}.",
+        )
         return
     yield Finding(
-        Severity.INFO,
-        f"The frames are rendered as {captured.spec.image.file_format}, and the film "
-        f"{captured.spec.film.name} is made of them when all are there.",
-        "Frames of a video cannot be rendered on several machines.",
+        Severity.WARNING,
+        f"The output is a video: the farm brings its frames as {captured.spec.image.file_format} "
+        f"and does not make the film {film.name}.",
+        "The frames of one film are rendered on several machines.",
+        "Choose an image format, or make the film from the frames in the Video Sequencer.",
     )
     if captured.spec.image.views:
         yield Finding(

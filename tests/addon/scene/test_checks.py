@@ -130,7 +130,7 @@ def test_output_template_that_blender_cannot_read(good: Any):
 
 def test_film_is_told(good: Any):
     compat.set_image_format(good.render.image_settings, "FFMPEG")
-    assert any("made of them" in text for text in said(good, Severity.INFO))
+    assert any("does not make the film" in text for text in said(good, Severity.WARNING))
     assert any("is a video" in text for text in said(good, Severity.INFO, kind=JobKind.IMAGE))
 
 
