@@ -50,9 +50,11 @@ def encode_message(message: messages.NodeMessage | messages.CoordinatorMessage) 
 
     Raises `CodecError` if it is longer than `MESSAGE_MAX_BYTES`.
     """
-    data: bytes = msgpack.packb(
+    data = msgpack.packb(
         [type(message).__name__, msgspec.to_builtins(message)], use_bin_type=True
     )
+    # Without an open stream packb always returns bytes; its stub leaves None open.
+    assert data is not None
     if len(data) > messages.MESSAGE_MAX_BYTES:
         raise CodecError(
             f"A {type(message).__name__} message of {len(data)} bytes is over the limit of "
@@ -165,7 +167,8 @@ def encode_manifest(manifest: Manifest) -> bytes:
         for chunk in file.chunks:
             flat += (bytes.fromhex(chunk.sha256), chunk.length)
         rows.append([file.path, flat])
-    data: bytes = msgpack.packb([_MANIFEST_FORMAT, rows], use_bin_type=True)
+    data = msgpack.packb([_MANIFEST_FORMAT, rows], use_bin_type=True)
+    assert data is not None
     if len(data) > MANIFEST_MAX_BYTES:
         raise ManifestError(f"The scene has too many chunks: its manifest takes {len(data)} bytes.")
     return data

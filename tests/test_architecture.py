@@ -366,7 +366,8 @@ def test_tests_that_load_blender_say_so() -> None:
         tree = ast.parse(path.read_bytes())
         if "pytest.mark.bpy" in path.read_text(encoding="utf-8"):
             continue
-        for imported in _imports(tree, "tests", False, frozenset(), lazy=False):
+        own_name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for imported in _imports(tree, own_name, False, frozenset(), lazy=False):
             name = f"{PACKAGE}.{imported.target}" if imported.inside else imported.target
             if name == "bpy" or name.startswith("bpy.") or name in needs_bpy:
                 unmarked.append(f"{path.relative_to(ROOT)}:{imported.line} imports {name}")
