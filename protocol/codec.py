@@ -50,9 +50,7 @@ def encode_message(message: messages.NodeMessage | messages.CoordinatorMessage) 
 
     Raises `CodecError` if it is longer than `MESSAGE_MAX_BYTES`.
     """
-    data = msgpack.packb(
-        [type(message).__name__, msgspec.to_builtins(message)], use_bin_type=True
-    )
+    data = msgpack.packb([type(message).__name__, msgspec.to_builtins(message)], use_bin_type=True)
     # Without an open stream packb always returns bytes; its stub leaves None open.
     assert data is not None
     if len(data) > messages.MESSAGE_MAX_BYTES:

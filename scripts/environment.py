@@ -56,7 +56,7 @@ DEV = Environment("dev", "dev", (3, 11))
 BPY_42 = Environment("bpy-4.2", "bpy-4.2", (3, 11))
 BPY_50 = Environment("bpy-5.0", "bpy-5.0", (3, 11))
 DEMO_311 = Environment("demo", "demo-3.11", (3, 11))
-DEMO_313 = Environment("demo", "demo-3.13", (3, 13))
+DEMO_313 = Environment("demo-3.13", "demo-3.13", (3, 13))
 
 
 def ensure(environment: Environment) -> Path:
