@@ -15,7 +15,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import aiohttp
 import zstandard
@@ -215,7 +215,7 @@ async def put_file(
 
     async def body() -> AsyncIterator[bytes]:
         done = 0
-        with await asyncio.to_thread(path.open, "rb") as file:
+        with _open(path, "rb") as file:
             while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
                 done += len(piece)
                 if done > length:
@@ -359,7 +359,7 @@ async def _download(
     digest = hashlib.sha256()
     done = attempt = 0
     give_up = loop.time() + farm.patience_seconds
-    with await asyncio.to_thread(part.open, "xb") as file:
+    with _open(part, "xb") as file:
         while True:
             attempt += 1
             headers = {"Range": f"bytes={done}-"} if done else {}
@@ -395,6 +395,11 @@ async def _download(
         if digest.hexdigest() != sha256:
             raise Damaged(f"The bytes that arrived do not hash to {sha256}; try again.")
         await asyncio.to_thread(_sync, file)
+
+
+def _open(path: Path, mode: Literal["rb", "xb"]) -> BinaryIO:
+    # Not in a thread: one that ends after its task was cancelled would leave an open file behind.
+    return path.open(mode)
 
 
 def _append(file: BinaryIO, update: Callable[[bytes], None], piece: bytes) -> None:

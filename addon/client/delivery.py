@@ -34,7 +34,7 @@ PAGE_FRAMES = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryProgress:
-    """How far a delivery is; sent when the job changes and when a frame is here."""
+    """How far a delivery is; sent at its start, when the job changes, when a frame is here."""
 
     job: JobView
     frames_here: int
@@ -141,6 +141,7 @@ class _Delivery:
     async def run(self, after: int) -> Delivered:
         try:
             await self._sweep()
+            self._report()
             if self.detail.job.state not in JOB_ENDED:
                 await self._follow(after)
             await self._settle()

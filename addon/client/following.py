@@ -28,13 +28,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from ...protocol.manifest import ManifestError
 from ...protocol.scene import CapturedScene
@@ -382,7 +384,7 @@ class _Work:
         self._emit = emit
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._following: int | None = None
-        self._deliveries: dict[str, int] = {}
+        self._deliveries: dict[str, asyncio.Task[Any]] = {}
         self._url: str | None = None
         self._credentials: Credentials | None = None
 
@@ -408,9 +410,9 @@ class _Work:
                 work = self._set_priority(command)
             case Stop():
                 raise AssertionError("Stop is handled by the thread")
-        task = asyncio.ensure_future(self._guard(request, work))
+        task = asyncio.create_task(work)
         self._tasks[request] = task
-        task.add_done_callback(lambda _: self._tasks.pop(request, None))
+        task.add_done_callback(functools.partial(self._ended, request, command))
 
     async def close(self) -> None:
         tasks = list(self._tasks.values())
@@ -423,20 +425,28 @@ class _Work:
         if task is not None:
             task.cancel()
 
-    async def _guard(self, request: int, work: Awaitable[None]) -> None:
-        """Run ``work`` and say how it ended, once."""
-        try:
-            await work
-        except asyncio.CancelledError:
+    def _ended(self, request: int, command: Command, task: asyncio.Task[None]) -> None:
+        """Say how a request ended, once.
+
+        Called when its task is over, not from within it: a task that is cancelled before its first
+        step never runs at all.
+        """
+        self._tasks.pop(request, None)
+        if isinstance(command, Submit):
+            asyncio.get_running_loop().run_in_executor(None, discard, command.captured)
+        if task.cancelled():
             self._emit(Failed(request, "Cancelled.", cancelled=True))
-            raise
-        except (FarmError, ClientError, CredentialsError, ManifestError) as error:
-            self._emit(Failed(request, str(error), error))
-        except Exception as error:
-            log.exception("request failed request=%d", request)
-            self._emit(Failed(request, f"Rendermill failed: {error!r}.", error))
-        else:
-            self._emit(Finished(request))
+            return
+        match task.exception():
+            case None:
+                self._emit(Finished(request))
+            case FarmError() | ClientError() | CredentialsError() | ManifestError() as error:
+                self._emit(Failed(request, str(error), error))
+            case Exception() as error:
+                log.error("request failed request=%d", request, exc_info=error)
+                self._emit(Failed(request, f"Rendermill failed: {error!r}.", error))
+            case error:
+                raise error
 
     async def _way_in(self) -> Credentials:
         """Return credentials whose coordinator answered before; asked anew after a failure."""
@@ -529,17 +539,19 @@ class _Work:
             await self._deliver(request, Deliver(submitted.job.id))
 
     async def _deliver(self, request: int, command: Deliver) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         earlier = self._deliveries.get(command.job)
-        if earlier is not None and earlier != request:
-            self._cancel(earlier)
-        self._deliveries[command.job] = request
+        if earlier is not None:
+            earlier.cancel()
+        self._deliveries[command.job] = task
         try:
             delivered = await self._deliver_patiently(request, command)
         except NotFound:
             forget_delivery(command.job)
             raise
         finally:
-            if self._deliveries.get(command.job) == request:
+            if self._deliveries.get(command.job) is task:
                 del self._deliveries[command.job]
         self._emit(DeliveryEnded(request, delivered))
 
@@ -573,8 +585,9 @@ class _Work:
             *(self._deliver(request, command) for command in commands), return_exceptions=True
         )
         for outcome in outcomes:
-            # A job that was deleted meanwhile has nothing left to deliver.
-            if isinstance(outcome, BaseException) and not isinstance(outcome, NotFound):
+            # A job that was deleted has nothing left to deliver, one that was replaced goes on.
+            harmless = isinstance(outcome, NotFound | asyncio.CancelledError)
+            if isinstance(outcome, BaseException) and not harmless:
                 raise outcome
 
     async def _act(self, command: Act) -> None:
