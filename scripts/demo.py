@@ -196,10 +196,7 @@ class Demo:
         # The first asks Blender what it can do and writes it down, the others read that.
         for number in range(1, count + 1):
             name = f"node-{number}"
-            asks = (
-                ": it asks Blender what it can do here, once, up to a minute" if number == 1 else ""
-            )
-            say(f"Starting {name}{asks} ...")
+            say(f"Starting {name} ...")
             command = ["node", "--name", name, "--threads", str(threads), "--grace", "0", "--json"]
             self._start(name, [*command, "--blender", str(self.python)])
             if number == 1:
