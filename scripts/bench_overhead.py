@@ -46,8 +46,8 @@ marks = []
 bpy.app.handlers.render_write.append(lambda *_: marks.append(time.monotonic()))
 begin = time.monotonic()
 bpy.ops.render.render(animation=True)
-print("RESULT " + json.dumps({"render": time.monotonic() - begin, "marks": [m - begin for m in marks]}),
-      flush=True)
+marks = [mark - begin for mark in marks]
+print("RESULT " + json.dumps({"marks": marks}), flush=True)
 os._exit(0)
 """
 
@@ -225,7 +225,11 @@ def press_button(
     files = sorted(file.stat().st_mtime for file in output.glob("f_*"))
     if len(files) != last - first + 1:
         raise SystemExit(f"{len(files)} frames came of {last - first + 1}:\n" + "".join(log[-40:]))
-    return {"begin": result["begin"], "first": files[0] - result["begin"], "wall": result["end"] - result["begin"]}
+    return {
+        "begin": result["begin"],
+        "first": files[0] - result["begin"],
+        "wall": result["end"] - result["begin"],
+    }
 
 
 def bench_scene(
@@ -258,9 +262,13 @@ def bench_scene(
                     1000 * (ours["wall"] / frames - loop),
                     "<= 50",
                 )
-                figures.add(
-                    "cube: seconds from the button to the first frame here", ours["first"], "< 1"
-                )
+                # The first round starts the node's Blender; the others find it warm.
+                if turn:
+                    figures.add(
+                        "cube: seconds from the button to the first frame here, warm node",
+                        ours["first"],
+                        "< 1",
+                    )
 
 
 def bench_two(

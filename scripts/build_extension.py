@@ -25,12 +25,12 @@ from environment import DEV, ROOT, SetupError, say
 
 DIST = ROOT / "dist"
 
-BROUGHT_BY_BLENDER = frozenset({"idna", "zstandard"})
+BROUGHT_BY_BLENDER = frozenset({"idna"})
 """Packages of the lock file left out because every Blender has them.
 
-Blender brings numpy, requests with certifi, charset-normalizer, idna and urllib3, and zstandard. A
-second copy would be read after a restart, and Blender's until then; one is better than two. Of
-zstandard we use what version 0.15 has.
+Blender brings numpy, and requests with certifi, charset-normalizer, idna and urllib3. A second copy
+would be read after a restart, and Blender's until then; one is better than two. Official builds
+bring zstandard too, but those of Debian do not, so it travels.
 """
 
 EXTRA_FILES = ("LICENSE", "CHANGELOG.md", "README.md")

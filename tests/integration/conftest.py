@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -111,7 +112,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], Pat
 
 
 @pytest.fixture
-def farm(tmp_path: Path) -> Iterator[local_farm.LocalFarm]:  # pyright: ignore
+def farm(tmp_path: Path) -> Iterator[Any]:
     """A farm in a folder of its own, nothing started yet; gone after the test."""
     with local_farm.LocalFarm(tmp_path / "farm") as running:
         yield running

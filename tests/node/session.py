@@ -41,7 +41,7 @@ class ScriptedSession(BlenderSession):
         self.gate.set()
         self.open_gate = asyncio.Event()
         self.open_gate.set()
-        self._job: tuple[JobSpec, Path] | None = None
+        self._scene: tuple[JobSpec, Path] | None = None
         self._aborted = asyncio.Event()
         self.closed = False
 
@@ -55,28 +55,28 @@ class ScriptedSession(BlenderSession):
 
     @property
     def job(self) -> JobSpec | None:
-        return self._job[0] if self._job else None
+        return self._scene[0] if self._scene else None
 
     async def start(self, blender: BlenderInfo) -> None:
         if self._version != blender.version:
             self.starts += 1
             self._version = blender.version
-            self._job = None
+            self._scene = None
 
     async def open(self, spec: JobSpec, workspace: Path, script: Path | None = None) -> OpenReport:
         assert self.alive
-        if self._job == (spec, workspace):
+        if self._scene == (spec, workspace):
             return OpenReport(seconds=0.0)
         await self._pass(self.open_gate)
         assert (workspace / spec.blend).is_file()
-        self._job = (spec, workspace)
+        self._scene = (spec, workspace)
         self.opened.append(workspace)
         return OpenReport(seconds=0.01, warnings=("A texture is missing.",))
 
     async def render(
         self, frame: int, output: Path, on_progress: OnProgress | None = None
     ) -> RenderedFrame:
-        assert self._job is not None
+        assert self._scene is not None
         assert output.is_relative_to(self.scratch)
         assert not any(os.scandir(output))
         if on_progress is not None:
@@ -86,7 +86,7 @@ class ScriptedSession(BlenderSession):
         await self._pass(self.gate)
         if frame in self.failures:
             raise self.failures.pop(frame)
-        spec, workspace = self._job
+        spec, workspace = self._scene
         main = output / "main"
         main.mkdir()
         source = main / f"shot_{frame:04}.png"
@@ -118,7 +118,7 @@ class ScriptedSession(BlenderSession):
     async def abort(self) -> None:
         self.aborts += 1
         self._version = None
-        self._job = None
+        self._scene = None
         self._aborted.set()
 
     async def close(self) -> None:

@@ -69,7 +69,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes, tupl
         )
         for line in done.stdout.splitlines():
             if line.startswith("VERSION"):
-                version = tuple(int(word) for word in line.split()[1:])
+                major, minor, patch = map(int, line.split()[1:])
+                version = (major, minor, patch)
         made.append(path.read_bytes())
     return made[0], made[1], version
 

@@ -91,6 +91,7 @@ async def test_without_a_number_events_begin_now(farm):
     async with contextlib.aclosing(events):
         first = asyncio.ensure_future(anext(events))
         # The stream has asked for its place in the order before anything else can.
+        late = await shot.submit(farm)
         while not first.done():
             late = await shot.submit(farm)
         assert first.result().job_id not in ("", early.id)

@@ -115,7 +115,7 @@ def test_a_failed_commit_is_final(tmp_path, failures):
     class Broken(sqlite3.Connection):
         broken = False
 
-        def cursor(self, *args):
+        def cursor(self, factory=sqlite3.Cursor):
             outer = self
 
             class Cursor(sqlite3.Cursor):
