@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -115,7 +116,7 @@ def test_a_failed_commit_is_final(tmp_path, failures):
     class Broken(sqlite3.Connection):
         broken = False
 
-        def cursor(self, factory=sqlite3.Cursor):
+        def cursor(self, factory: Any = None) -> Any:
             outer = self
 
             class Cursor(sqlite3.Cursor):
