@@ -237,24 +237,18 @@ def bench_scene(
 ) -> None:
     """Ratios (b)/(a) for one scene, bare and farm in turn."""
     frames = last - first + 1
-    is_cube = name == "cube"
     with local_farm(work / f"farm-{name}") as running:
         for turn in range(repeat):
             print(f"  {name}, round {turn + 1} of {repeat}", flush=True)
             alone = bare(blend, work / f"{name}-bare-{turn}", first, last)
-            kept = bare(blend, work / f"{name}-kept-{turn}", first, last, persistent=True)
             ours = press_button(running, blend, work / f"{name}-farm-{turn}", first, last)
             figures.add(
                 f"{name}: farm of one / bare, both from start to last file",
                 ours["wall"] / alone["wall"],
                 "<= 1.15 (demo), < 1.00 persistent",
             )
-            figures.add(
-                f"{name}: farm of one / bare with persistent data",
-                ours["wall"] / kept["wall"],
-                "for comparison",
-            )
-            if is_cube:
+            if name == "cube":
+                kept = bare(blend, work / f"{name}-kept-{turn}", first, last, persistent=True)
                 marks = kept["marks"]
                 loop = (marks[-1] - marks[0]) / (len(marks) - 1)
                 figures.add(

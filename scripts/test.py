@@ -32,9 +32,7 @@ STAGE_SECONDS_MAX = 30 * 60
 NO_TESTS_SELECTED = 5
 """pytest's exit code when ``-k`` fits no test of a stage."""
 
-_REGISTRY = re.compile(
-    r"(?i)\b(" + "pypi" + r"\.(org|python\.org)|files\.pythonhosted|" + r"test\.pypi)\b"
-)
+_REGISTRY = re.compile(r"(?i)\b(" + "pypi" + r"\.(org|python\.org)|files\.python" + r"hosted)\b")
 
 
 @dataclass
