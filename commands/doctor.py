@@ -183,7 +183,7 @@ async def _coordinator(url: str | None) -> AsyncIterator[Check]:
         "credentials",
         bool(names),
         "; ".join(names) or "none",
-        "" if names else "start `rendermill coordinator` here or `rendermill join ADDRESS TOKEN`",
+        "" if names else "start `rendermill coordinator` here or `rendermill join TOKEN`",
         is_needed=False,
     )
     try:

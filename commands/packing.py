@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import json
 import os
+import subprocess
 import tempfile
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from .exit_codes import UsageError
 
 HEADLESS = Path(__file__).resolve().parent.parent / "addon" / "scene" / "headless.py"
 LOG_LINES_KEPT = 15
-LINE_MAX_BYTES = 64 * 1024
+LOG_TAIL_BYTES = 64 * 1024
 KILL_SECONDS = 3.0
 """Time between asking a Blender to end and ending it."""
 
@@ -108,7 +108,7 @@ async def pack(blender: Candidate, packing: Packing, scratch: Path) -> Packed:
         "submitter": packing.submitter,
     }
     params.write_text(json.dumps(plain), "utf-8")
-    code, log = await _run(_command(blender, packing, params))
+    code, log = await _run(_command(blender, packing, params), scratch / "blender.log")
     try:
         result: dict[str, Any] = json.loads(answer.read_bytes())
     except (OSError, ValueError) as error:
@@ -152,27 +152,37 @@ def _captured(plain: dict[str, Any]) -> CapturedScene:
     )
 
 
-async def _run(command: list[str]) -> tuple[int, list[str]]:
+async def _run(command: list[str], log: Path) -> tuple[int, list[str]]:
     """Run a Blender to its end; return its exit code and the last lines it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        limit=LINE_MAX_BYTES,
-        # Of its own group: Ctrl-C reaches us, and we end it, with all that it started.
-        start_new_session=os.name != "nt",
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )
-    log: deque[str] = deque(maxlen=LOG_LINES_KEPT)
+    # Into a file: a pipe stays open as long as anything that Blender started lives.
+    process = _start(command, log)
     try:
-        assert process.stdout is not None
-        while piece := await process.stdout.read(LINE_MAX_BYTES):
-            log.extend(piece.decode("utf-8", "replace").splitlines())
-        return await process.wait(), list(log)
-    finally:
+        # The thread ends with the process, also when we are cancelled: then it is killed below.
+        code = await asyncio.to_thread(process.wait)
+    except asyncio.CancelledError:
         await asyncio.shield(asyncio.to_thread(_end_tree, process.pid))
-        await process.wait()
+        raise
+    lines = await asyncio.to_thread(_tail, log)
+    return code, lines
+
+
+def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as out:
+        return subprocess.Popen(  # noqa: S603 the Blender the user chose
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            # Of its own group: Ctrl-C reaches us, and we end it, with all that it started.
+            start_new_session=os.name != "nt",
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+
+
+def _tail(log: Path) -> list[str]:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
+        return file.read().decode("utf-8", "replace").splitlines()[-LOG_LINES_KEPT:]
 
 
 def _end_tree(pid: int) -> None:

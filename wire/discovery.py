@@ -27,7 +27,8 @@ COORDINATOR_VARIABLE = "RENDERMILL_COORDINATOR"
 DEFAULT_PORT = 7878
 BROWSE_SECONDS = 3.0
 """A responder answers within a second on a healthy network; Wi-Fi loses the first question."""
-PROBE_SECONDS = 2.0
+PROBE_SECONDS = 5.0
+"""A coordinator whose machine renders on all cores takes a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +124,13 @@ def normal_url(text: str) -> str:
             f"{text!r} is not the address of a coordinator; write it like studio-pc:{DEFAULT_PORT} "
             f"or https://192.168.1.5:{DEFAULT_PORT}."
         )
-    loopback = host in ("localhost", "::1") or host.startswith("127.")
-    scheme = url.scheme or ("http" if loopback else "https")
+    scheme = url.scheme or ("http" if _is_loopback(host) else "https")
     # Spelled out, even the port that the scheme implies: addresses are compared as text.
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port or DEFAULT_PORT}"
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 async def resolve(url: str | None = None, *, browse_seconds: float = BROWSE_SECONDS) -> Credentials:
@@ -147,20 +151,27 @@ async def resolve(url: str | None = None, *, browse_seconds: float = BROWSE_SECO
         candidates.append(local)
     joined = saved_farms()
     candidates.extend(joined)
-    for credentials in candidates:
-        try:
-            await probe(credentials)
-        except (Unreachable, NotAllowed) as error:
-            tried.append(str(error))
-        else:
-            return credentials
+    # All at once: a farm whose machine is off keeps silent until the time is up.
+    probes = [asyncio.create_task(probe(credentials)) for credentials in candidates]
+    try:
+        for credentials, answer in zip(candidates, probes, strict=True):
+            try:
+                await answer
+            except (Unreachable, NotAllowed) as error:
+                tried.append(str(error))
+            else:
+                return credentials
+    finally:
+        for answer in probes:
+            answer.cancel()
+        await asyncio.gather(*probes, return_exceptions=True)
     moved = await _seen_elsewhere({farm.farm_id: farm for farm in joined}, browse_seconds)
     if moved is not None:
         save_farm(moved)
         return moved
     raise NoCoordinator(
         "No coordinator found: start one on this machine with `rendermill coordinator`, or join "
-        "the one of your farm with `rendermill join ADDRESS TOKEN` (it prints the token when it "
+        "the one of your farm with `rendermill join TOKEN` (it prints the token when it "
         "starts)." + "".join(f" Tried: {sentence}" for sentence in tried)
     )
 
@@ -185,7 +196,7 @@ async def _resolve_given(url: str) -> Credentials:
         await probe(Credentials(url, "", "", "", ""), any_certificate=True)
     raise NotAllowed(
         f"This machine has not joined the farm at {url}; join it with "
-        f"`rendermill join {url} TOKEN` (its coordinator prints the token when it starts)."
+        f"`rendermill join TOKEN` (its coordinator prints the token when it starts)."
     ) from refusal
 
 
@@ -220,13 +231,31 @@ async def _seen_elsewhere(
     return None
 
 
+async def announced(token: JoinToken, *, browse_seconds: float = BROWSE_SECONDS) -> str:
+    """Return the address at which the coordinator that printed ``token`` announces itself.
+
+    It is told by the fingerprint in the token. A token without one is for this machine alone, so
+    only announcements on loopback count then. Raises `NoCoordinator`.
+    """
+    async with contextlib.aclosing(browse(browse_seconds)) as announcements:
+        async for found in announcements:
+            is_ours = found.fingerprint == token.fingerprint and found.tls == bool(found.fingerprint)
+            if is_ours and (found.tls or _is_loopback(URL(found.url).host or "")):
+                return found.url
+    raise NoCoordinator(
+        "The coordinator that printed this token does not announce itself on this network; start "
+        "it, or give its address too."
+    )
+
+
 async def join(url: str, token: JoinToken, *, name: str, kind: str = "artist") -> Credentials:
     """Join the farm at ``url`` and remember it. ``kind``: ``artist`` or ``node``.
 
-    The certificate in ``token`` is pinned before the secret is sent. Raises as
-    `FarmConnection.post`; `NotAllowed` for a wrong or used-up token.
+    An empty ``url``: where the coordinator announces itself. The certificate in ``token`` is
+    pinned before the secret is sent. Raises as `FarmConnection.post`; `NotAllowed` for a wrong or
+    used-up token, `NoCoordinator`.
     """
-    url = normal_url(url)
+    url = normal_url(url) if url else await announced(token)
     if url.startswith("https://") and not token.fingerprint:
         raise NotAllowed(
             f"The token is one for the coordinator's own machine, {url} is another; start the "
