@@ -40,8 +40,8 @@ class FrameTable:
         """Frames by the code of their state."""
         self.counts[CODE[untouched]] = len(self.numbers)
         self.untouched = untouched
-        self.held = False
-        """Only frames moved to the front are handed out (scouts), the rest waits for approval."""
+        self._scouts: tuple[int, ...] = ()
+        """While they are set, nothing else is handed out: the rest waits for approval."""
         self._order: Sequence[int] = _sequence(len(self.numbers), order)
         self._cursor = 0
         """What comes before this place was handed out, or is in one of the two below."""
@@ -117,6 +117,29 @@ class FrameTable:
             if code == _WAITING:
                 self._queue(position, record)
 
+    @property
+    def held(self) -> bool:
+        """Whether only `scouts` are handed out."""
+        return bool(self._scouts)
+
+    @property
+    def scouts(self) -> tuple[int, ...]:
+        """Positions of the only frames that are handed out; none once all may be."""
+        return self._scouts
+
+    def hold(self, scouts: tuple[int, ...]) -> None:
+        """Hand out these positions alone, until `let_go`; before anything is handed out."""
+        self._scouts = scouts
+        self.move_to_front(scouts)
+
+    def let_go(self) -> None:
+        """Hand out every frame from now on."""
+        scouts, self._scouts = self._scouts, ()
+        for position in self.positions(FrameState.WAITING):
+            record = self.records.get(position)
+            if record is not None and position not in scouts:
+                self._queue(position, record)
+
     def set_untouched(self, state: FrameState) -> None:
         """Move every frame without a record to ``state``, and begin the order anew."""
         if state is not self.untouched:
@@ -128,6 +151,9 @@ class FrameTable:
                     self.counts[after] += 1
             self.untouched = state
         self._cursor = 0
+        if state is FrameState.WAITING:
+            # Scouts not begun leave the front when somebody looks while they are cancelled.
+            self.move_to_front(one for one in self._scouts if one not in self.records)
 
     def positions(self, state: FrameState, start: int = 0) -> Iterator[int]:
         """Yield the positions of the frames in a state, ascending from ``start``."""
@@ -170,6 +196,8 @@ class FrameTable:
         return self._next_fresh()
 
     def _queue(self, position: int, record: FrameRecord) -> None:
+        if self.held and position not in self._scouts:
+            return  # A frame with a history of its own; `let_go` finds it.
         if record.failed_on:
             self._retries[position] = None
         else:

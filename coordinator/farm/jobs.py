@@ -88,6 +88,5 @@ def open_job(record: JobRecord) -> Job:
     frames = parse_frames(spec.frames)
     table = FrameTable(record.id, frames, spec.order, record.untouched)
     if spec.scouts and not record.scouts_approved:
-        table.held = True
-        table.move_to_front(scout_positions(len(frames)))
+        table.hold(scout_positions(len(frames)))
     return Job(record=record, table=table, speeds=JobSpeeds(len(frames)))

@@ -110,7 +110,7 @@ def approve_scouts(state: FarmState, job: Job) -> None:
     if not job.record.spec.scouts:
         raise _refuse("The job has no scout frames to approve.")
     if not job.record.scouts_approved:
-        job.table.held = False
+        job.table.let_go()
         state.change_job(job, scouts_approved=True)
 
 

@@ -49,9 +49,10 @@ def _check_frames(job: Job) -> None:
         if record.result is not None:
             assert record.result.generation <= record.generation, f"{where}: result of the future"
         assert len(set(record.failed_on)) == len(record.failed_on) <= record.failures, where
-    if not table.held:
-        waiting = set(table.positions(FrameState.WAITING))
-        assert bool(waiting) == (table.has_fresh() or table.has_retries()), f"{job.id}: queue lost"
+    waiting = set(table.positions(FrameState.WAITING))
+    if table.held:
+        waiting &= set(table.scouts)
+    assert bool(waiting) == (table.has_fresh() or table.has_retries()), f"{job.id}: queue lost"
 
 
 def _check_job(state: FarmState, job: Job) -> None:

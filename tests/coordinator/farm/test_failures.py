@@ -30,6 +30,7 @@ from rendermill.coordinator.farm.events import (
     NodeJoined,
     Refusal,
     RetryRequested,
+    ScoutsApproved,
     Tick,
 )
 from rendermill.coordinator.farm.farm import Farm
@@ -305,6 +306,28 @@ def test_a_restart_keeps_leases_in_full_and_epochs_grow() -> None:
     decisions = farm.say("a", done(held[0]))
     assert any(isinstance(one, SaveEpochCeiling) for one in decisions)
     assert min(farm.held("a")[-1].epoch, 4096) > max(ref.epoch for ref in held)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_before_approval_only_scouts_are_rendered_whatever_else_has_a_history(
+    restarts: bool,
+) -> None:
+    farm = Kept()
+    farm.submit(wanted=spec("1-9", scouts=True))
+    farm.apply(JobCancelled(job="j"))
+    # Chosen by name, frame 4 has a row of its own and waits.
+    farm.apply(RetryRequested(job="j", frames=(4,)))
+    farm.apply(RetryRequested(job="j"))
+    if restarts:
+        farm.restart()
+    farm.join("a")
+    rendered: list[int] = []
+    while held := farm.held("a"):
+        rendered.append(held[0].frame)
+        farm.say("a", done(held[0]))
+    assert rendered == [1, 5, 9]
+    assert "approve" in farm.view().waiting_because
+    assert assigned(farm.apply(ScoutsApproved(job="j"))) == {"a": "2, 4"}
 
 
 def test_done_frames_chosen_again_get_a_new_generation() -> None:
