@@ -111,9 +111,10 @@ def _print(coordinator: RunningCoordinator, *, as_json: bool) -> None:
     print(f"Status page:  {_sign_in_link(coordinator)}")
     print("A node here:  rendermill node")
     if coordinator.fingerprint:
+        print(f"A node elsewhere:  rendermill node --join {coordinator.join_token}")
         print(
-            f"A node elsewhere:  rendermill node --coordinator {coordinator.network_url} "
-            f"--join {coordinator.join_token}"
+            "An artist elsewhere: paste the token in the add-on's preferences, or "
+            f"rendermill join {coordinator.join_token}"
         )
     print(f"Data:  {coordinator.options.data}", flush=True)
 

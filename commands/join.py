@@ -1,4 +1,4 @@
-"""``rendermill join ADDRESS TOKEN``: join a farm from another machine."""
+"""``rendermill join TOKEN``: join a farm from another machine."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ from .session import run_async
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
-    parser.add_argument("address", metavar="ADDRESS", help="host, host:port or URL")
     parser.add_argument("token", metavar="TOKEN", help="rm1...., as the coordinator prints it")
+    parser.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        default="",
+        help="host, host:port or URL; default: where the coordinator announces itself",
+    )
     parser.add_argument("--name", default=user_label(), help="name of this device on the farm")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
 

@@ -10,8 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+from ..node.blender.session import SILENT_SECONDS
 from ..node.cache import CacheError
-from ..node.daemon import GRACE_SECONDS, Node, NodeOptions
+from ..node.daemon import GRACE_SECONDS, MEMORY_PART, Node, NodeOptions
 from ..node.identity import NodeError
 from ..node.link import LinkRefused
 from ..node.notices import Notice, NoticeKind
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--join",
         metavar="TOKEN",
-        help="join the farm at --coordinator with the token that it prints",
+        help="join a farm with the token that its coordinator prints",
     )
     parser.add_argument(
         "--blender",
@@ -75,6 +76,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="most that scenes may take on disk; default: 100, at most a fifth of the disk",
     )
     parser.add_argument(
+        "--memory",
+        metavar="GB",
+        type=_gibibytes,
+        help=f"most memory Blender may use; default: {MEMORY_PART:.0%} of the machine's",
+    )
+    parser.add_argument(
+        "--silent",
+        metavar="SECONDS",
+        type=_limit,
+        default=SILENT_SECONDS,
+        help="a Blender that says nothing and uses no processor for so long hangs, unless the job "
+        f"says otherwise (default {SILENT_SECONDS:.0f})",
+    )
+    parser.add_argument(
+        "--frame-limit",
+        metavar="SECONDS",
+        type=_limit,
+        default=0.0,
+        help="longest time for one frame, unless the job says otherwise (default: none)",
+    )
+    parser.add_argument(
         "--grace",
         metavar="SECONDS",
         type=_seconds,
@@ -92,8 +114,6 @@ def run(args: argparse.Namespace) -> int:
     """Run the node and return the exit code."""
     import os
 
-    if args.join and not args.coordinator:
-        return _refuse("--join needs --coordinator URL: the address the token belongs to.")
     try:
         join = JoinToken.parse(args.join) if args.join else None
     except CredentialsError as error:
@@ -109,6 +129,9 @@ def run(args: argparse.Namespace) -> int:
         name=args.name,
         tags=tuple(args.tag),
         threads=args.threads,
+        silent_seconds=args.silent,
+        frame_seconds=args.frame_limit,
+        memory_bytes=args.memory,
         grace_seconds=args.grace,
     )
     printer = _JsonPrinter() if args.json else _LinePrinter()
@@ -126,7 +149,9 @@ def run(args: argparse.Namespace) -> int:
 async def _live(options: NodeOptions, printer: _JsonPrinter | _LinePrinter) -> None:
     node = Node(options, printer.tell)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # A terminal that is closed, or a connection that is lost, is a stop like any other.
+    hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
+    for number in (signal.SIGINT, signal.SIGTERM, *hangup):
         try:
             loop.add_signal_handler(number, node.stop)
         except NotImplementedError:
@@ -188,6 +213,13 @@ def _gibibytes(text: str) -> int:
     if not 0.001 <= size <= 1_000_000:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size in GB, such as 50")
     return int(size * GIB)
+
+
+def _limit(text: str) -> float:
+    seconds = _seconds(text)
+    if seconds < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time of at least a second, such as 30")
+    return seconds
 
 
 def _seconds(text: str) -> float:

@@ -29,10 +29,9 @@ from ..protocol.messages import (
 )
 from ..wire import discovery, places
 from ..wire.credentials import Credentials, JoinToken
-from ..wire.errors import NotAllowed
 from . import hardware
 from .blender.attempt import AttemptFailed
-from .blender.session import BlenderSession, SessionOptions
+from .blender.session import SILENT_SECONDS, BlenderSession, SessionOptions
 from .cache import ChunkCache, default_quota, remove
 from .delivery import Delivery
 from .equipment import Equipment, equip, probe_fully
@@ -54,6 +53,15 @@ DELIVER_SECONDS = 5.0
 GOODBYE_SECONDS = 2.0
 PROBE_IDLE_SECONDS = 5.0
 """A node without work for so long looks what else its Blenders can do."""
+PROBE_AGAIN_FIRST_SECONDS = 60.0
+PROBE_AGAIN_MAX_SECONDS = 3600.0
+"""Pause before a look that left questions open is repeated; it doubles from the first to the
+last."""
+MEMORY_PART = 0.9
+"""Part of the machine's memory (of its control group's, where that is less) that Blender may use.
+Beyond, a machine with swap stands still for hours, and one without kills whatever it likes: this
+node, the coordinator, what the person at the machine works with. A frame that is stopped here fails
+as MEMORY with a sentence, and goes to a machine with more."""
 NAME_MAX_CHARS = 100
 SESSION = "blender"
 """Below the scratch folder: what Blender itself may write to."""
@@ -73,7 +81,8 @@ class NodeOptions:
     coordinator: str | None = None
     """Address; None: this machine's own coordinator, or a farm that was joined."""
     join: JoinToken | None = None
-    """To join the farm at ``coordinator`` with, where this machine has not joined it before."""
+    """To join a farm with, where this machine has not before: the one at ``coordinator``, else
+    the one whose coordinator printed the token, found by its announcement."""
     blenders: tuple[Path, ...] = ()
     """Programs to use besides those found."""
     data: Path | None = None
@@ -87,6 +96,14 @@ class NodeOptions:
     tags: tuple[str, ...] = ()
     threads: int = 0
     """Render threads; 0: as many as there are processors."""
+    silent_seconds: float = SILENT_SECONDS
+    """Without any sign of life from Blender for so long, it hangs; a job may say otherwise."""
+    frame_seconds: float = 0.0
+    """Longest time for a frame where its job does not say; 0: as long as it takes."""
+    memory_bytes: int | None = None
+    """Most that Blender may use; None: `MEMORY_PART` of what this process may, 0: no limit."""
+    probe_idle_seconds: float = PROBE_IDLE_SECONDS
+    probe_again_seconds: float = PROBE_AGAIN_FIRST_SECONDS
     grace_seconds: float = GRACE_SECONDS
     ping_seconds: float = PING_SECONDS
     retry_first_seconds: float = RETRY_FIRST_SECONDS
@@ -105,6 +122,13 @@ class NodeOptions:
     def cache_folder(self) -> Path:
         """The folder its scenes lie in."""
         return self.cache or places.cache_dir() / "scenes"
+
+    @property
+    def memory_limit(self) -> int:
+        """Bytes at which an attempt fails; 0: none."""
+        if self.memory_bytes is None:
+            return int(hardware.memory_bytes() * MEMORY_PART)
+        return self.memory_bytes
 
     @property
     def label(self) -> str:
@@ -227,7 +251,7 @@ class _Service:
         self._machine = hardware.describe(equipment.blenders, options.tags, equipment.sandbox)
         self._stop = stop
         self._hurry = hurry
-        self._join = options.join
+        self._has_joined = False
         self._link = Link(
             self._resolve,
             prepare=self._prepare,
@@ -251,7 +275,12 @@ class _Service:
             scratch / SESSION,
             on_log=self._log.add,
             options=SessionOptions(
-                readable=(cache.folder,), sandbox=equipment.sandbox, threads=options.threads
+                readable=(cache.folder,),
+                sandbox=equipment.sandbox,
+                threads=options.threads,
+                silent_seconds=options.silent_seconds,
+                frame_seconds=options.frame_seconds,
+                memory_bytes=options.memory_limit,
             ),
         )
         self._work: _Work | None = None
@@ -282,29 +311,46 @@ class _Service:
 
     async def _probe_when_idle(self) -> None:
         """Find out what a quick look has left out, without taking time from any frame."""
-        if not self._equipment.candidates:
+        if not self._equipment.candidates and not self._equipment.silent:
             return
-        equipment = None
-        while equipment is None:
+        loop, options = asyncio.get_running_loop(), self._options
+        pause, not_before = options.probe_again_seconds, 0.0
+        while not self._stop.is_set():
             await self._link.wait_connected()
             renderer = self._known().renderer
             await renderer.wait_until_idle()
-            if await _first_of(renderer.wait_until_busy(), self._stop, PROBE_IDLE_SECONDS):
+            idle_seconds = max(options.probe_idle_seconds, not_before - loop.time())
+            came = await _first_of(renderer.wait_until_busy(), self._stop, idle_seconds)
+            if came or self._stop.is_set():
                 continue
-            probing = asyncio.create_task(
-                probe_fully(self._equipment, self._scratch / PROBE, _answers(), self._notify)
-            )
-            busy = asyncio.create_task(renderer.wait_until_busy())
-            try:
-                await asyncio.wait([busy, probing], return_when=asyncio.FIRST_COMPLETED)
-                if probing.done():
-                    equipment = probing.result()
-            finally:
-                busy.cancel()
-                probing.cancel()
-                await asyncio.gather(busy, probing, return_exceptions=True)
-        if equipment.blenders != self._equipment.blenders:
-            self._equipment = equipment
+            equipment = await self._probe_until_busy(renderer)
+            if equipment is None:
+                continue
+            self._adopt(equipment)
+            if not equipment.has_open_questions:
+                return
+            not_before = loop.time() + pause
+            pause = min(PROBE_AGAIN_MAX_SECONDS, 2 * pause)
+
+    async def _probe_until_busy(self, renderer: Renderer) -> Equipment | None:
+        """Probe fully; None when a frame came before the end: its processor time is the frame's."""
+        probing = asyncio.create_task(
+            probe_fully(self._equipment, self._scratch / PROBE, _answers(), self._notify)
+        )
+        busy = asyncio.create_task(renderer.wait_until_busy())
+        try:
+            await asyncio.wait([busy, probing], return_when=asyncio.FIRST_COMPLETED)
+            return probing.result() if probing.done() else None
+        finally:
+            busy.cancel()
+            probing.cancel()
+            await asyncio.gather(busy, probing, return_exceptions=True)
+
+    def _adopt(self, equipment: Equipment) -> None:
+        """Render with what a probe has found, and tell the farm where that is something else."""
+        changed = equipment.blenders != self._equipment.blenders
+        self._equipment = equipment
+        if changed:
             self._machine = replace(self._machine, blenders=equipment.blenders)
             self._known().renderer.blenders = equipment.blenders
             self._link.send(MachineChanged(machine=self._machine))
@@ -314,14 +360,15 @@ class _Service:
     async def _resolve(self, url: str | None) -> Credentials:
         """Find the coordinator, joining its farm first where that was asked for."""
         url = url or self._options.coordinator
-        try:
+        token = self._options.join
+        if token is None:
             return await discovery.resolve(url)
-        except NotAllowed:
-            if self._join is None or url is None:
-                raise
-            joined = await discovery.join(url, self._join, name=self._options.label, kind="node")
-            self._join = None
-            return joined
+        # The farm of the token, wherever it is today: not another one this machine knows.
+        found = await discovery.resolve_or_join(
+            url, token, name=self._options.label, kind="node", may_join=not self._has_joined
+        )
+        self._has_joined = True
+        return found
 
     async def _prepare(self, credentials: Credentials) -> None:
         """The farm is known: look for what an earlier process of this node has finished for it."""

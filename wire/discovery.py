@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from yarl import URL
@@ -231,31 +231,69 @@ async def _seen_elsewhere(
     return None
 
 
-async def announced(token: JoinToken, *, browse_seconds: float = BROWSE_SECONDS) -> str:
-    """Return the address at which the coordinator that printed ``token`` announces itself.
+async def announced(
+    token: JoinToken, *, browse_seconds: float = BROWSE_SECONDS
+) -> AsyncGenerator[str]:
+    """Give the addresses at which the coordinator that printed ``token`` may announce itself.
 
     It is told by the fingerprint in the token. A token without one is for this machine alone, so
-    only announcements on loopback count then. Raises `NoCoordinator`.
+    every announcement on loopback counts then.
     """
     async with contextlib.aclosing(browse(browse_seconds)) as announcements:
         async for found in announcements:
-            is_ours = found.fingerprint == token.fingerprint and found.tls == bool(found.fingerprint)
-            if is_ours and (found.tls or _is_loopback(URL(found.url).host or "")):
-                return found.url
-    raise NoCoordinator(
-        "The coordinator that printed this token does not announce itself on this network; start "
-        "it, or give its address too."
-    )
+            is_near = found.tls or _is_loopback(URL(found.url).host or "")
+            if is_near and found.fingerprint == token.fingerprint:
+                yield found.url
 
 
 async def join(url: str, token: JoinToken, *, name: str, kind: str = "artist") -> Credentials:
     """Join the farm at ``url`` and remember it. ``kind``: ``artist`` or ``node``.
 
-    An empty ``url``: where the coordinator announces itself. The certificate in ``token`` is
-    pinned before the secret is sent. Raises as `FarmConnection.post`; `NotAllowed` for a wrong or
-    used-up token, `NoCoordinator`.
+    An empty ``url``: where the coordinator announces itself. Raises as `FarmConnection.post`;
+    `NotAllowed` for a wrong or used-up token, `NoCoordinator`.
     """
-    url = normal_url(url) if url else await announced(token)
+    return await _enter(url, token, lambda at: _join_at(at, token, name, kind))
+
+
+async def resolve_or_join(
+    url: str | None, token: JoinToken, *, name: str, kind: str, may_join: bool
+) -> Credentials:
+    """Return the way into the farm of ``token``, joining it first if ``may_join``.
+
+    ``url`` as for `join`. Raises as `resolve` and `join`.
+    """
+
+    async def attempt(at: str) -> Credentials:
+        try:
+            return await resolve(at)
+        except NotAllowed:
+            if not may_join:
+                raise
+            return await _join_at(at, token, name, kind)
+
+    return await _enter(url or "", token, attempt)
+
+
+async def _enter(
+    url: str, token: JoinToken, attempt: Callable[[str], Awaitable[Credentials]]
+) -> Credentials:
+    if url:
+        return await attempt(normal_url(url))
+    refusal: FarmError | None = None
+    async with contextlib.aclosing(announced(token)) as addresses:
+        async for address in addresses:
+            try:
+                return await attempt(address)
+            except (NotAllowed, Unreachable) as error:
+                refusal = error
+    raise refusal or NoCoordinator(
+        "The coordinator that printed this token does not announce itself on this network; start "
+        "it, or give its address too."
+    )
+
+
+async def _join_at(url: str, token: JoinToken, name: str, kind: str) -> Credentials:
+    """Join at one address. The certificate in ``token`` is pinned before the secret is sent."""
     if url.startswith("https://") and not token.fingerprint:
         raise NotAllowed(
             f"The token is one for the coordinator's own machine, {url} is another; start the "

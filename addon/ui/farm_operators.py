@@ -21,7 +21,7 @@ _ACTIONS = (
 
 
 class RENDERMILL_OT_join(bpy.types.Operator):
-    """Join the farm at this address with the token that its coordinator prints"""
+    """Join a farm with the token that its coordinator prints"""
 
     bl_idname = "rendermill.join"
     bl_label = "Join Farm"
@@ -35,8 +35,8 @@ class RENDERMILL_OT_join(bpy.types.Operator):
         stored = addon.preferences if addon is not None else None
         url = self.url.strip() or (stored.coordinator_url.strip() if stored else "")
         token = self.token.strip() or (stored.join_token.strip() if stored else "")
-        if not url or not token:
-            self.report({"ERROR"}, "Type the coordinator's address and the token that it prints.")
+        if not token:
+            self.report({"ERROR"}, "Paste the join token that the coordinator prints.")
             return {"CANCELLED"}
         try:
             current = pump.state()
@@ -56,7 +56,7 @@ class RENDERMILL_OT_join(bpy.types.Operator):
             if sentence:
                 self.report({"ERROR"}, sentence)
                 return {"CANCELLED"}
-        pump.connect(url, again=True)
+        pump.connect(url or None, again=True)
         return {"FINISHED"}
 
 

@@ -38,7 +38,6 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (["--join", "rm1.plain." + "0" * 32], 2, "--join needs --coordinator"),
         (["--coordinator", "localhost", "--join", "x"], 2, "not a join token"),
         (["--threads", "0"], 2, "number of threads"),
         (["--cache-size", "none"], 2, "size in GB"),

@@ -11,7 +11,7 @@ from rendermill.wire.credentials import (
     saved_farms,
     write_local,
 )
-from rendermill.wire.discovery import browse, join, normal_url, resolve
+from rendermill.wire.discovery import browse, join, normal_url, resolve, resolve_or_join
 from rendermill.wire.errors import NoCoordinator, NotAllowed, Unreachable
 
 GONE = "http://127.0.0.1:9"
@@ -112,3 +112,16 @@ async def test_a_wrong_join_token_is_refused(coordinator):
 async def test_a_token_without_fingerprint_is_not_sent_to_another_machine():
     with pytest.raises(NotAllowed, match="--host"):
         await join("https://studio-pc", JoinToken("", "0" * 32), name="laptop")
+
+
+async def test_a_join_token_is_enough_to_find_the_coordinator(start):
+    coordinator = await start(announces=True, interface="127.0.0.1", name="Printed")
+    joined = await join("", coordinator.join_token, name="laptop")
+    assert joined.url == coordinator.url
+    again = await resolve_or_join(
+        None, coordinator.join_token, name="laptop", kind="artist", may_join=False
+    )
+    assert again.farm_id == joined.farm_id
+    stranger = replace(coordinator.join_token, fingerprint="ab" * 32)
+    with pytest.raises(NoCoordinator, match="does not announce itself"):
+        await join("", stranger, name="laptop")
