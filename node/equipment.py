@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..protocol.job import Capability
 from ..protocol.machine import BlenderInfo
 from .blender import sandbox
 from .blender.find import Candidate, NotABlender, find_blenders
-from .blender.probe import ProbeFailed, probe
+from .blender.probe import OPENGL_ENGINES, Examined, ProbeFailed, ProbeOpen, examine
 from .identity import NodeError
 from .locks import FileLock
 from .notices import Notice, NoticeKind, Notify
@@ -18,6 +19,9 @@ from .threads import in_thread
 
 LOCK_LOOK_SECONDS = 0.5
 """How often to look whether another node on this machine has finished probing."""
+
+ASK_AGAIN_SECONDS = (5.0, 20.0, 60.0)
+"""Pauses before a machine without any Blender that answered asks them again; then it gives up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,10 @@ class Equipment:
     """Level of the sandbox, as in `blender.sandbox`."""
     candidates: tuple[Candidate, ...] = ()
     """What ``blenders`` are, in the same order, to be probed again."""
+    silent: tuple[Candidate, ...] = ()
+    """Those that gave no answer, which says nothing of them: to be probed again, too."""
+    has_open_questions: bool = False
+    """Whether a full probe has left something to be found out by another."""
 
 
 async def equip(named: Sequence[Path], scratch: Path, answers: Path, notify: Notify) -> Equipment:
@@ -55,23 +63,39 @@ async def equip(named: Sequence[Path], scratch: Path, answers: Path, notify: Not
                 )
             )
     found: list[tuple[Candidate, BlenderInfo]] = []
-    for candidate in candidates:
-        path = str(candidate.path)
-        notify(Notice(NoticeKind.PROBING, f"Probing {path} ...", {"path": path}))
-        try:
-            info = await probe(candidate, scratch, level=level, answers=answers, quick=True)
-        except ProbeFailed as error:
-            notify(Notice(NoticeKind.PROBLEM, str(error), {"path": path}))
-            continue
-        found.append((candidate, info))
-        _tell(info, notify)
+    silent: list[Candidate] = []
+    for pause in (*ASK_AGAIN_SECONDS, None):
+        silent = []
+        for candidate in candidates:
+            path = str(candidate.path)
+            notify(Notice(NoticeKind.PROBING, f"Probing {path} ...", {"path": path}))
+            try:
+                examined = await examine(
+                    candidate, scratch, level=level, answers=answers, quick=True
+                )
+            except ProbeFailed as error:
+                notify(Notice(NoticeKind.PROBLEM, str(error), {"path": path}))
+                if isinstance(error, ProbeOpen):
+                    silent.append(candidate)
+                continue
+            found.append((candidate, examined.info))
+            _tell(examined.info, notify)
+        if found or not silent or pause is None:
+            break
+        text = f"No Blender has answered yet; asking again in {pause:.0f} s."
+        notify(Notice(NoticeKind.PROBLEM, text, {"seconds": pause}))
+        candidates = silent
+        await asyncio.sleep(pause)
     if not found:
         raise NodeError(
             "No Blender that works was found on this machine. Install one, name it with "
             "--blender PATH, or install the bpy module: pip install rendermill[bpy]."
         )
     return Equipment(
-        tuple(info for _, info in found), level, tuple(candidate for candidate, _ in found)
+        blenders=tuple(info for _, info in found),
+        sandbox=level,
+        candidates=tuple(candidate for candidate, _ in found),
+        silent=tuple(silent),
     )
 
 
@@ -81,7 +105,7 @@ async def probe_fully(
     """Probe everything, which takes up to a minute for a Blender that was never asked.
 
     Only one node of a machine does it; the others read its answers. A Blender that no longer
-    runs is told of and left out.
+    runs is told of and left out; one that gave no answer stays what it was.
     """
     lock = FileLock(answers.with_suffix(".lock"))
     # A lock between processes has no event to wait for.
@@ -89,12 +113,28 @@ async def probe_fully(
         await asyncio.sleep(LOCK_LOOK_SECONDS)
     try:
         found: list[tuple[Candidate, BlenderInfo]] = []
-        for candidate, before in zip(equipment.candidates, equipment.blenders, strict=True):
+        silent: list[Candidate] = []
+        is_open = False
+        known = dict(zip(equipment.candidates, equipment.blenders, strict=True))
+        for candidate in (*equipment.candidates, *equipment.silent):
+            before = known.get(candidate)
             try:
-                info = await probe(candidate, scratch, level=equipment.sandbox, answers=answers)
+                examined = await examine(
+                    candidate, scratch, level=equipment.sandbox, answers=answers
+                )
+            except ProbeOpen as error:
+                is_open = True
+                notify(Notice(NoticeKind.PROBLEM, str(error), {"path": str(candidate.path)}))
+                if before is None:
+                    silent.append(candidate)
+                else:
+                    found.append((candidate, before))
+                continue
             except ProbeFailed as error:
                 notify(Notice(NoticeKind.PROBLEM, str(error), {"path": str(candidate.path)}))
                 continue
+            is_open = is_open or bool(examined.open_questions)
+            info = examined.info if before is None else _with_what_was_known(examined, before)
             found.append((candidate, info))
             if info != before:
                 _tell(info, notify)
@@ -104,6 +144,23 @@ async def probe_fully(
         equipment,
         blenders=tuple(info for _, info in found),
         candidates=tuple(candidate for candidate, _ in found),
+        silent=tuple(silent),
+        has_open_questions=is_open,
+    )
+
+
+def _with_what_was_known(examined: Examined, before: BlenderInfo) -> BlenderInfo:
+    """Return what was found, and where there was no answer this time, that of an earlier probe."""
+    info, questions = examined.info, examined.open_questions
+    kept = tuple(name for name in before.engines if name in questions)
+    able = set(info.capabilities)
+    if any(name in OPENGL_ENGINES for name in kept):
+        able.add(Capability.OPENGL)
+    return replace(
+        info,
+        engines=info.engines + kept,
+        capabilities=tuple(capability for capability in Capability if capability in able),
+        gpus=before.gpus if "gpus" in questions else info.gpus,
     )
 
 

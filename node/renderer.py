@@ -337,6 +337,8 @@ class Renderer:
         await start
         if work.gone:
             return
+        # A scene may be long on its way: a Blender that has ended meanwhile is started anew.
+        await self._session.start(blender)
         if self._session.job != work.job.spec:
             self._tell_preparing(work, "opening", 0.0)
         report = await self._session.open(work.job.spec, folder)

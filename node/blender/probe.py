@@ -3,7 +3,8 @@
 A version says little: builds differ in denoiser, OSL, USD and Alembic, and without a working
 OpenGL an engine kills the whole process or hangs. So every engine has to render a test picture,
 each in a process of its own. The answers are kept in a file until the Blender, the graphics
-devices or this module change.
+devices or this module change. Only what the Blender itself did counts as an answer, a crash too: a
+process that ran out of time or memory, or that someone else ended, leaves its question open.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from ...protocol.job import Capability
 from ...protocol.machine import BlenderInfo, Gpu
 from . import sandbox
 from .find import Candidate
+from .process import Unkillable
 from .throwaway import make_folder, run_once
 
-PROBE_VERSION = 1
+PROBE_VERSION = 2
 """Raised when the questions change, so that old answers are not believed."""
 
 FACTS_SECONDS = 60.0
@@ -43,6 +45,19 @@ class ProbeFailed(Exception):
     """A candidate that is no Blender, or one that does not run; one sentence."""
 
 
+class ProbeOpen(ProbeFailed):
+    """A candidate of which nothing was learned this time: ask it again later."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Examined:
+    """What a Blender is, as far as it could be found out."""
+
+    info: BlenderInfo
+    open_questions: frozenset[str] = frozenset()
+    """Engines, and ``gpus``, for which there is no answer yet; not in the lists of ``info``."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Asked:
     """The answer to one question, or the clause that says why there is none."""
@@ -50,6 +65,39 @@ class _Asked:
     answer: dict[str, Any] | None
     problem: str = ""
     log: tuple[str, ...] = ()
+    is_open: bool = False
+    """There is no answer, and that says nothing of the Blender."""
+
+
+async def examine(
+    candidate: Candidate,
+    scratch: Path,
+    *,
+    level: str = sandbox.NONE,
+    answers: Path | None = None,
+    quick: bool = False,
+) -> Examined:
+    """Return what ``candidate`` is, asking it at ``level`` of the sandbox.
+
+    ``scratch`` is kept and holds the shader cache. ``answers`` is a file that keeps what was
+    found; an unchanged Blender is not asked again.
+
+    Takes 2 to 3 s for a Blender that has to be asked with ``quick``, which leaves out the engines
+    that need OpenGL: a software OpenGL compiles EEVEE's shaders for most of a minute the first
+    time. What was found quickly is not kept, nor what leaves a question open. Raises `ProbeFailed`,
+    and `ProbeOpen` of its kind.
+    """
+    key = _key(candidate, level)
+    if answers is not None and (known := _recall(answers, key)) is not None:
+        return Examined(known)
+    folder = make_folder(scratch, "probe-")
+    try:
+        examined = await _ask_all(candidate, folder, level, quick)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, True)
+    if answers is not None and not quick and not examined.open_questions:
+        await asyncio.to_thread(_remember, answers, key, examined.info)
+    return examined
 
 
 async def probe(
@@ -60,35 +108,19 @@ async def probe(
     answers: Path | None = None,
     quick: bool = False,
 ) -> BlenderInfo:
-    """Return what ``candidate`` is, asking it at ``level`` of the sandbox.
-
-    ``scratch`` is kept and holds the shader cache. ``answers`` is a file that keeps what was
-    found; an unchanged Blender is not asked again.
-
-    Takes 2 to 3 s for a Blender that has to be asked with ``quick``, which leaves out the engines
-    that need OpenGL: a software OpenGL compiles EEVEE's shaders for most of a minute the first
-    time. What was found quickly is not kept. Raises `ProbeFailed`.
-    """
-    key = _key(candidate, level)
-    if answers is not None and (known := _recall(answers, key)) is not None:
-        return known
-    folder = make_folder(scratch, "probe-")
-    try:
-        info = await _ask_all(candidate, folder, level, quick)
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, True)
-    if answers is not None and not quick:
-        await asyncio.to_thread(_remember, answers, key, info)
-    return info
+    """As `examine`, for who does not ask again."""
+    examined = await examine(candidate, scratch, level=level, answers=answers, quick=quick)
+    return examined.info
 
 
-async def _ask_all(candidate: Candidate, folder: Path, level: str, quick: bool) -> BlenderInfo:
+async def _ask_all(candidate: Candidate, folder: Path, level: str, quick: bool) -> Examined:
     asked = await _ask(candidate, folder, level, "facts", FACTS_SECONDS)
     facts = asked.answer
     if facts is None:
         what = "import bpy" if candidate.is_module else "run as a Blender"
         last = f" ({asked.log[-1]})" if asked.log else ""
-        raise ProbeFailed(f"{candidate.path} cannot {what}: it {asked.problem}{last}.")
+        kind, cannot = (ProbeOpen, "did not") if asked.is_open else (ProbeFailed, "cannot")
+        raise kind(f"{candidate.path} {cannot} {what}: it {asked.problem}{last}.")
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(question: str) -> _Asked:
@@ -99,10 +131,15 @@ async def _ask_all(candidate: Candidate, folder: Path, level: str, quick: bool) 
     gpus, *pictures = await asyncio.gather(one("gpus"), *map(one, names))
     problems: list[str] = []
     working: list[str] = []
+    open_questions = {"gpus"} if gpus.is_open else set[str]()
     for name, picture in zip(names, pictures, strict=True):
         problem = _picture_problem(picture)
         if not problem:
             working.append(name)
+            continue
+        if picture.is_open:
+            open_questions.add(name)
+            problems.append(f"{name} could not be tried: a test picture {problem}.")
             continue
         hint = f"; {_OPENGL_HINT}" if name in OPENGL_ENGINES and os.name == "posix" else ""
         problems.append(f"{name} does not work here: a test picture {problem}{hint}.")
@@ -116,7 +153,7 @@ async def _ask_all(candidate: Candidate, folder: Path, level: str, quick: bool) 
     ]
     if gpus.answer is None:
         problems.append(f"The GPUs cannot be listed: asking for them {gpus.problem}.")
-    return BlenderInfo(
+    info = BlenderInfo(
         version=tuple(facts["version"]),
         path=str(candidate.path),
         is_module=candidate.is_module,
@@ -126,6 +163,7 @@ async def _ask_all(candidate: Candidate, folder: Path, level: str, quick: bool) 
         gpus=tuple(Gpu(**gpu) for gpu in (gpus.answer or {"gpus": []})["gpus"]),
         problems=tuple(problems),
     )
+    return Examined(info, frozenset(open_questions))
 
 
 def _picture_problem(asked: _Asked) -> str:
@@ -144,24 +182,27 @@ async def _ask(
     own = folder / question.lower()
     own.mkdir()
     answer = own / "answer.json"
-    ended = await run_once(
-        candidate.path,
-        is_module=candidate.is_module,
-        modules=PROBE_MODULES,
-        parameters={
-            "question": question,
-            "answer": str(answer),
-            "picture": str(own / "picture.png"),
-        },
-        folder=own,
-        scratch=folder.parent,
-        seconds=seconds,
-        level=level,
-    )
+    try:
+        ended = await run_once(
+            candidate.path,
+            is_module=candidate.is_module,
+            modules=PROBE_MODULES,
+            parameters={
+                "question": question,
+                "answer": str(answer),
+                "picture": str(own / "picture.png"),
+            },
+            folder=own,
+            scratch=folder.parent,
+            seconds=seconds,
+            level=level,
+        )
+    except Unkillable as error:
+        return _Asked(None, f"does not end ({error})", is_open=True)
     try:
         return _Asked(json.loads(answer.read_text("utf-8")), log=ended.log)
     except (OSError, ValueError):
-        return _Asked(None, ended.how, ended.log)
+        return _Asked(None, ended.how, ended.log, ended.by_chance)
 
 
 # --- answers kept in a file --------------------------------------------------------------------

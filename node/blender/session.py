@@ -32,11 +32,15 @@ from .attempt import (
     OpenReport,
     RenderedFrame,
 )
-from .process import BlenderProcess, Unkillable, describe_exit
+from .failing import refusal, unexpected_end
+from .process import BlenderProcess, Unkillable
 from .script import command_line, generate, spec_fields
 
 START_SECONDS = 180.0
 """Longest time from starting Blender to its first word; a cold disk needs a good part of it."""
+
+SILENT_SECONDS = 300.0
+"""Nothing that Blender does takes so long without a message, output or processor time."""
 
 WATCH_SECONDS = 1.0
 """Between two looks at the memory and CPU use of the process tree."""
@@ -54,10 +58,6 @@ BACKENDS = ("OPTIX", "CUDA", "HIP", "ONEAPI", "METAL")
 """Of Cycles, best first; devices of one backend are used together."""
 
 _ROOT_ID = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_NO_MEMORY = re.compile(
-    r"(?i)bad_alloc|[MC]alloc(?:N|_array)? returns null|out of (?:\w+ )?memory|MemoryError"
-)
-_NO_SPACE = re.compile(r"(?i)no space left|disk (?:is )?full|quota exceeded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class SessionOptions:
     """Level to confine Blender with, as `sandbox.try_levels` found it on this machine."""
     threads: int = 0
     """Render threads; 0: as many as there are processors."""
-    silent_seconds: float = 300.0
+    silent_seconds: float = SILENT_SECONDS
     """Neither message, nor output, nor CPU use for so long: the Blender hangs."""
     frame_seconds: float = 0.0
     """Longest time for a frame when the job does not say; 0: no limit."""
@@ -126,6 +126,8 @@ class BlenderSession:
         self._prepare_seconds = 0.0
         self._last_beat = 0.0
         self._last_work = time.monotonic()
+        self._closing: asyncio.Task[None] | None = None
+        """The end of a Blender that was idle for too long, once that has begun."""
         self.frames_rendered = 0
         """Since this process was started."""
 
@@ -168,7 +170,13 @@ class BlenderSession:
 
         Raises `AttemptFailed` (NODE, CRASH, HANG) and `AttemptAborted`.
         """
+        if self._closing is not None:
+            # One that is on its way out still looks alive.
+            await asyncio.wait([self._closing])
+            closing, self._closing = self._closing, None
+            closing.result()
         if self.alive and self._blender == blender and not self._has_grown():
+            self._last_work = time.monotonic()  # There is work to come: it is not idle any more.
             return
         await self.close()
         self._aborting = False
@@ -376,7 +384,7 @@ class BlenderSession:
             if reply["kind"] == "done":
                 order.answer.set_result(reply)
             else:
-                order.answer.set_exception(self._refusal(reply))
+                order.answer.set_exception(refusal(reply, tuple(process.log)))
 
     async def _ask(
         self,
@@ -492,29 +500,12 @@ class BlenderSession:
         log = tuple(self._process.log) if self._process is not None else ()
         return AttemptFailed(kind, reason, log)
 
-    def _refusal(self, reply: dict[str, Any]) -> AttemptFailed:
-        reason = str(reply["reason"])
-        kind = FailureKind(reply["failure"])
-        if _NO_MEMORY.search(reason):
-            kind = FailureKind.MEMORY
-        elif _NO_SPACE.search(reason):
-            kind = FailureKind.NODE
-        return self._failed(kind, reason)
-
     def _explain_exit(
         self, process: BlenderProcess, returncode: int
     ) -> AttemptFailed | AttemptAborted:
         if self._aborting:
             return AttemptAborted("Blender was ended on request.")
-        number, how = describe_exit(returncode)
-        tail = "\n".join(process.log)
-        if number == 9 and process.was_killed_for_memory():
-            return self._failed(
-                FailureKind.MEMORY, "The system killed Blender for want of memory (SIGKILL)."
-            )
-        if _NO_MEMORY.search(tail):
-            return self._failed(FailureKind.MEMORY, f"Blender ran out of memory and {how}.")
-        return self._failed(FailureKind.CRASH, f"Blender {how}.")
+        return unexpected_end(process, returncode)
 
     # --- small parts --------------------------------------------------------------------------
 

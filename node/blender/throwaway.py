@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
+import signal
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import sandbox, script
+from .failing import ran_out_of_memory
 from .process import BlenderProcess, describe_exit
+
+_FROM_OUTSIDE = frozenset(
+    number
+    for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGKILL", "SIGTERM", "SIGXCPU")
+    if (number := getattr(signal, name, None)) is not None
+)
+"""Signals that a program does not get by its own mistakes: someone else ended it."""
+
+_BUSY = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ETXTBSY)
+"""Why a program could not be started just now, whatever the program."""
 
 READ_SECONDS = 1.0
 """After the end, for the last lines of the log."""
@@ -26,6 +39,9 @@ class Ended:
     log: tuple[str, ...]
     succeeded: bool = False
     """Exit code 0 in time; necessary, not sufficient."""
+    by_chance: bool = False
+    """The machine may have ended it and not the program itself: no time, no memory, a signal from
+    outside. Says nothing of the program, and another time it may end well."""
 
 
 def make_folder(scratch: Path, prefix: str) -> Path:
@@ -63,7 +79,7 @@ async def run_once(
             level=level,
         )
     except OSError as error:
-        return Ended(f"cannot be started: {error.strerror}", ())
+        return Ended(f"cannot be started: {error.strerror}", (), by_chance=error.errno in _BUSY)
     readers = [
         asyncio.create_task(
             process.read_replies(lambda line: process.add_log([line], lambda _: None))
@@ -81,4 +97,7 @@ async def run_once(
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(reader, READ_SECONDS)
     code = process.returncode or 0
-    return Ended(how or describe_exit(code)[1], tuple(process.log), not how and code == 0)
+    number, end = describe_exit(code)
+    log = tuple(process.log)
+    by_chance = bool(how) or number in _FROM_OUTSIDE or (code != 0 and ran_out_of_memory(log))
+    return Ended(how or end, log, not how and code == 0, by_chance)
