@@ -271,7 +271,8 @@ class Revoke:
 
     frames: tuple[FrameRef, ...]
     reason: str
-    """``cancelled``, ``paused``, ``elsewhere`` (another node was faster), ``drain``."""
+    """``cancelled``, ``paused``, ``elsewhere`` (another node was faster), ``drain``, or
+    ``too_long`` (the farm gave the attempt up)."""
     running_too: bool
     """False: only those not begun."""
 
