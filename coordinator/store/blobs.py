@@ -27,11 +27,13 @@ import shutil
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from ...protocol.codec import is_sha256
 from . import DiskFull, StoreError, StoreFailed
 
 _log = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ UNSETTLED_MAX_BYTES = 256 * 1024 * 1024
 DISK_RESERVE_BYTES = 256 * 1024 * 1024
 """Left free for the database and the system: a full disk must never be why a commit fails."""
 
-ROOM_CHECK_BYTES = 64 * 1024 * 1024
+ROOM_CHECK_BYTES = 16 * 1024 * 1024
 """What comes without its length being known before is held against the free space this often."""
 
 _DECODED_INPUT_BYTES = 4096
@@ -79,6 +81,10 @@ class BlobStore:
         self._settle_lock = threading.Lock()
         self._unsettled: dict[str, int] = {}
         self._unsettled_bytes = 0
+        self._renamed: Counter[str] = Counter()
+        """Blobs in their place whose names there are not flushed yet."""
+        self._expected_bytes = 0
+        """What uploads in progress have announced and not written yet."""
         self._pool = ThreadPoolExecutor(_FLUSH_THREADS, thread_name_prefix="flush")
         self._barrier_fd = -1
 
@@ -95,6 +101,8 @@ class BlobStore:
         if missing:
             _flush_folder(self._folder)
             _flush_folder(self._folder.parent)
+        # A process that was killed may have renamed what it did not come to flush.
+        list(self._pool.map(_flush_folder, [self._folder / name for name in _fan_names()]))
         for entry in os.scandir(self._temp_folder):
             Path(entry.path).unlink()
         if _has_syncfs():
@@ -132,10 +140,10 @@ class BlobStore:
         absent: list[str] = []
         with self._lock:
             for name in names:
-                if name in self._unsettled:
-                    continue
+                # One that has only arrived takes its time of use along when it is moved.
+                place = "arriving" if name in self._unsettled else name[:2]
                 try:
-                    os.utime(f"{self._folder}/{name[:2]}/{name}")
+                    os.utime(f"{self._folder}/{place}/{name}")
                 except FileNotFoundError:
                     absent.append(name)
         return absent
@@ -173,13 +181,31 @@ class BlobStore:
         return shutil.disk_usage(self._folder).free
 
     def require_room(self, length: int) -> None:
-        """Raise `DiskFull` unless ``length`` more bytes fit and the reserve stays free."""
-        free = self.free_bytes()
-        if free - length < self.reserve:
+        """Raise `DiskFull` unless ``length`` more bytes fit and the reserve stays free.
+
+        What uploads in progress have announced counts as taken.
+        """
+        with self._lock:
+            expected = self._expected_bytes
+        self._check_room(length, expected)
+
+    def _check_room(self, length: int, expected: int) -> None:
+        left = self.free_bytes() - expected - self.reserve
+        if left < length:
             raise DiskFull(
-                f"The coordinator's disk has {max(0, free - self.reserve) // 2**20} MiB left and "
+                f"The coordinator's disk has {max(0, left) // 2**20} MiB left and "
                 f"{-(-length // 2**20)} MiB are to be stored; delete old jobs or free space on it."
             )
+
+    def expect(self, length: int) -> int:
+        """Count on ``length`` more bytes of uploads in progress, or fewer where it is negative.
+
+        Returns what was expected before.
+        """
+        with self._lock:
+            before = self._expected_bytes
+            self._expected_bytes += length
+        return before
 
     # --- ways in ------------------------------------------------------------------------------
 
@@ -233,10 +259,17 @@ class BlobStore:
         `StoreFailed`.
         """
         self._require_working()
-        self.require_room(length)
-        with self._writing():
-            handle, path = tempfile.mkstemp(dir=self._temp_folder)
-        return Incoming(self, name, most, os.fdopen(handle, "wb", buffering=0), Path(path))
+        # Counted first: of many that begin at once, each must see the others.
+        others = self.expect(length)
+        try:
+            self._check_room(length, others)
+            with self._writing():
+                handle, path = tempfile.mkstemp(dir=self._temp_folder)
+        except BaseException:
+            self.expect(-length)
+            raise
+        file = os.fdopen(handle, "wb", buffering=0)
+        return Incoming(self, name, length, most, file, Path(path))
 
     def append(self, file: BinaryIO, data: bytes) -> None:
         """Write all of ``data``. Raises `DiskFull`, `StoreFailed`."""
@@ -256,7 +289,17 @@ class BlobStore:
         with self._flushing():
             with self._lock:
                 path.replace(place)
+                self._renamed[name] += 1
             _flush_folder(place.parent)
+        self._flushed((name,))
+
+    def _flushed(self, names: Iterable[str]) -> None:
+        """The names of these are on the disk. Not said of one whose flush failed: that is final."""
+        with self._lock:
+            for name in names:
+                self._renamed[name] -= 1
+                if not self._renamed[name]:
+                    del self._renamed[name]
 
     def settle(self) -> None:
         """Make every blob that has arrived durable. Raises `StoreFailed`, which is final."""
@@ -279,11 +322,13 @@ class BlobStore:
             with self._lock:
                 os.replace(source + name, f"{target}{name[:2]}/{name}")  # noqa: PTH105
                 self._unsettled_bytes -= self._unsettled.pop(name)
+                self._renamed[name] += 1
         folders = {name[:2] for name in arrived}
         if len(folders) >= _FLUSH_THREADS and self._barrier_fd >= 0:
             self._barrier()
         else:
             list(self._pool.map(_flush_folder, [self._folder / name for name in folders]))
+        self._flushed(arrived)
 
     def _flush_arrived(self, name: str) -> None:
         with (self._arriving_folder / name).open("rb+") as file:
@@ -298,10 +343,18 @@ class BlobStore:
     def make_durable(self, names: Iterable[str]) -> None:
         """Return once these blobs, all of which are here, are durable. Raises `StoreFailed`."""
         self._require_working()
+        names = tuple(names)
         with self._lock:
             waiting = any(name in self._unsettled for name in names)
         if waiting:
             self.settle()
+        with self._lock:
+            # Others have renamed these and are about to flush the folders; nobody waits for them.
+            folders = {name[:2] for name in names if name in self._renamed}
+        if folders:
+            with self._flushing():
+                list(self._pool.map(_flush_folder, [self._folder / name for name in folders]))
+        self._require_working()
 
     # --- collection ---------------------------------------------------------------------------
 
@@ -309,7 +362,8 @@ class BlobStore:
         """Names of the settled blobs nobody has asked for since ``moment`` (seconds since 1970)."""
         for fan in _fan_names():
             for entry in os.scandir(self._folder / fan):
-                if entry.stat().st_mtime < moment:
+                # What a file manager or a person has left there is not ours to judge.
+                if is_sha256(entry.name) and entry.stat().st_mtime < moment:
                     yield entry.name
 
     def remove_if_unused(self, name: str, moment: float) -> int:
@@ -378,9 +432,12 @@ class Decoder(Protocol):
 class Incoming:
     """One blob on its way in: `write` its bytes, then `finish`; and `abort` in any case."""
 
-    def __init__(self, store: BlobStore, name: str, most: int, file: BinaryIO, path: Path) -> None:
+    def __init__(
+        self, store: BlobStore, name: str, length: int, most: int, file: BinaryIO, path: Path
+    ) -> None:
         self._store = store
         self._name = name
+        self._expected = length
         self._most = most
         self._file = file
         self._path = path
@@ -409,6 +466,12 @@ class Incoming:
             self._checked = self._written
         self._hash.update(data)
         self._store.append(self._file, data)
+        self._expect_less(len(data))
+
+    def _expect_less(self, length: int) -> None:
+        length = min(length, self._expected)
+        self._expected -= length
+        self._store.expect(-length)
 
     def finish(self) -> None:
         """Check the hash, then make the blob durable under its name.
@@ -424,6 +487,7 @@ class Incoming:
 
     def abort(self) -> None:
         """Drop what is left. May be called at any time, also twice, also after `finish`."""
+        self._expect_less(self._expected)
         self._file.close()
         self._path.unlink(missing_ok=True)
 

@@ -214,3 +214,96 @@ def test_reading_while_the_barrier_moves(store):
         stop.set()
         for reader in readers:
             reader.result()
+
+
+def test_uploads_in_progress_are_held_against_the_free_space(store, monkeypatch):
+    monkeypatch.setattr(store, "free_bytes", lambda: 1000)
+    name, data = named(b"x" * 600)
+    first = store.receive(name, 600, 600)
+    with pytest.raises(DiskFull, match="free space"):
+        store.receive("b" * 64, 600, 600)
+    store.receive("b" * 64, 400, 400).abort()
+    first.write(data)
+    # Written, so the disk itself knows of them; here it goes on saying 1000.
+    store.receive("b" * 64, 1000, 1000).abort()
+    first.finish()
+    first.abort()
+    unfinished = store.receive("c" * 64, 1000, 1000)
+    unfinished.write(b"half")
+    unfinished.abort()
+    unfinished.abort()
+    store.require_room(1000)
+
+
+def test_being_asked_for_counts_for_what_has_only_arrived(store):
+    name, data = named(b"slow upload")
+    store.add([(name, data)])
+    long_ago = time.time() - 10_000
+    os.utime(store._folder / "arriving" / name, (long_ago, long_ago))
+    moment = time.time() - 5_000
+    assert store.missing([name]) == []
+    store.make_durable([name])
+    assert list(store.unused_since(moment)) == []
+    assert store.remove_if_unused(name, moment) == 0
+
+
+@pytest.mark.parametrize("way", ["settled", "received"])
+def test_durable_means_that_the_name_is_on_the_disk_too(store, monkeypatch, way):
+    """Another thread has renamed the blob and has yet to flush the folder."""
+    name, data = named(b"chunk")
+    held, flushed, release = threading.Event(), [], threading.Event()
+    real = blobs_module._flush_folder
+
+    def flush(folder):
+        if not held.is_set():
+            held.set()
+            assert release.wait(60)
+        real(folder)
+        flushed.append(folder.name)
+
+    def settle():
+        store.add([(name, data)])
+        store.settle()
+
+    def receive():
+        incoming = store.receive(name, len(data), len(data))
+        incoming.write(data)
+        incoming.finish()
+
+    monkeypatch.setattr(blobs_module, "_flush_folder", flush)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(settle if way == "settled" else receive)
+        assert held.wait(60)
+        try:
+            assert store.missing([name]) == []
+            store.make_durable([name])
+            assert flushed == [name[:2]]
+        finally:
+            release.set()
+        other.result()
+    assert not store._renamed
+
+
+def test_strange_files_are_left_alone_and_in_nobodys_way(store):
+    name, data = named(b"old")
+    store.add([(name, data)])
+    store.settle()
+    stray = store._folder / name[:2] / ".DS_Store"
+    stray.write_bytes(b"folder view")
+    for path in (stray, store._place(name)):
+        os.utime(path, (1, 1))
+    assert list(store.unused_since(time.time())) == [name]
+
+
+def test_what_a_killed_process_had_renamed_is_flushed_at_the_next_start(
+    store, tmp_path, monkeypatch
+):
+    flushed = []
+    real = blobs_module._flush_folder
+    monkeypatch.setattr(
+        blobs_module, "_flush_folder", lambda folder: (flushed.append(folder.name), real(folder))
+    )
+    second = BlobStore(tmp_path / "blobs", lambda _: None, reserve=0)
+    second.open()
+    second.close()
+    assert len(set(flushed)) == 256
