@@ -28,6 +28,8 @@ GRACE_SECONDS = 3600.0
 INTERVAL_SECONDS = 6 * 3600.0
 FIRST_SECONDS = 300.0
 """After the start: nodes that return have other needs of the disk first."""
+AGAIN_SECONDS = 60.0
+"""Beyond the grace period, for the second look after a job was deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,11 @@ class Collector:
                     await self._hurry.wait()
             except TimeoutError:
                 pass
+            # What a job used in its last hour is still too young, and its space is wanted.
+            seconds = GRACE_SECONDS + AGAIN_SECONDS if self._hurry.is_set() else INTERVAL_SECONDS
             self._hurry.clear()
-            seconds = INTERVAL_SECONDS
             try:
-                await self.collect()
+                await self.collect(GRACE_SECONDS)
             except (StoreError, OSError, ValueError) as error:
                 _log.error("collection given up, nothing unsure was deleted: error=%s", error)
 
