@@ -1,16 +1,10 @@
-"""What a probe may conclude from a Blender that gives no answer, and what it must ask again.
-
-The programs are shell scripts that answer as `scripts.probe` does in a real Blender.
-"""
+"""What a probe may conclude from a Blender that gives no answer, and what it must ask again."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 from rendermill.node import equipment
-from rendermill.node.blender import find, probe
+from rendermill.node.blender import probe
 from rendermill.node.blender.probe import ProbeFailed, ProbeOpen, examine
 from rendermill.node.blender.throwaway import run_once
 from rendermill.node.equipment import Equipment, equip, probe_fully
@@ -18,42 +12,7 @@ from rendermill.node.identity import NodeError
 from rendermill.node.notices import Notice
 from rendermill.protocol.job import Capability
 
-FACTS = {
-    "version": [4, 5, 3],
-    "build": "test",
-    "able": ["usd"],
-    "engines": ["CYCLES", "BLENDER_EEVEE_NEXT"],
-}
-GOOD = {"colours": 7}
-
-SCRIPT = """#!/bin/sh
-for last; do :; done
-folder=$(dirname "$last")
-question=$(basename "$folder")
-{extra}
-cp "{answers}/$question" "$folder/answer.json"
-"""
-
-
-def fake_blender(folder: Path, extra: str = "") -> find.Candidate:
-    """A program that answers every question, but for what the shell text ``extra`` does first."""
-    answers = folder / "prepared"
-    answers.mkdir(parents=True, exist_ok=True)
-    for question, answer in (
-        ("facts", FACTS),
-        ("gpus", {"gpus": [{"backend": "CUDA", "name": "card", "id": "1"}]}),
-        ("cycles", GOOD),
-        ("blender_eevee_next", GOOD),
-    ):
-        (answers / question).write_text(json.dumps(answer))
-    program = folder / "blender"
-    program.write_text(SCRIPT.format(extra=extra, answers=answers))
-    program.chmod(0o755)
-    return find.candidate_at(program)
-
-
-def only(question: str, action: str) -> str:
-    return f'if [ "$question" = {question} ]; then {action}; fi'
+from ..fake_blender import fake_blender, only
 
 
 @pytest.mark.parametrize(
