@@ -10,6 +10,7 @@ unknown fields are refused, because a field that is silently dropped is a settin
 
 from __future__ import annotations
 
+import math
 import typing
 from typing import Any, TypeVar
 
@@ -31,6 +32,8 @@ T = TypeVar("T")
 
 _SHA256_HEX_CHARS = 64
 _MANIFEST_FORMAT = 1
+_NUMBER_MIN, _NUMBER_MAX = -(2**63), 2**63 - 1
+"""What msgpack, JSON readers and SQLite can all hold."""
 
 
 class CodecError(ValueError):
@@ -80,7 +83,26 @@ def _decode_message(data: bytes, tags: dict[str, type]) -> Any:
     cls = tags.get(plain[0])
     if cls is None:
         raise CodecError(f"There is no message of type {plain[0][:40]!r} in this direction.")
+    _refuse_numbers(plain[1], cls.__name__)
     return from_plain(plain[1], cls)
+
+
+def _refuse_numbers(plain: Any, where: str) -> None:
+    """Refuse numbers that could be taken in and never be sent on or stored.
+
+    NaN and infinity have no JSON (they would come back as null), and a longer integer no msgpack.
+    """
+    if isinstance(plain, dict):
+        for key, value in plain.items():
+            _refuse_numbers(value, f"{where}.{key}")
+    elif isinstance(plain, list):
+        for value in plain:
+            _refuse_numbers(value, where)
+    elif isinstance(plain, float):
+        if not math.isfinite(plain):
+            raise CodecError(f"{where} is {plain}, which is no number.")
+    elif isinstance(plain, int) and not _NUMBER_MIN <= plain <= _NUMBER_MAX:
+        raise CodecError(f"{where} is a number of more than 64 bits.")
 
 
 def _unpack(data: bytes) -> Any:
@@ -134,6 +156,7 @@ def decode_json(data: bytes, cls: type[T]) -> T:
         plain = msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
         raise CodecError(f"The body is not valid JSON: {error}.") from error
+    _refuse_numbers(plain, cls.__name__)
     value = from_plain(plain, cls)
     # The value turned back has every field of every type, so whatever is missing there was unknown.
     _refuse_unknown(plain, to_plain(value), cls.__name__)

@@ -18,6 +18,9 @@ FRAME_MAX = 1_048_574
 JOB_FRAMES_MAX = 200_000
 """A film of more than two hours at 24 frames a second; more in one job is a typing error."""
 
+_NAMED_MAX = 10 * JOB_FRAMES_MAX
+"""Frames a range may name, those named again included."""
+
 _TOO_MANY = f"The frame range has more than {JOB_FRAMES_MAX} frames; split it into several jobs."
 _ITEM = re.compile(r"(-?[0-9]+)(?:\s*-\s*(-?[0-9]+)(?:\s*:\s*([0-9]+))?)?")
 
@@ -33,8 +36,14 @@ def parse_frames(text: str) -> tuple[int, ...]:
     backwards, a step of 0, a frame Blender cannot have, or more than `JOB_FRAMES_MAX` frames.
     """
     frames: set[int] = set()
+    named = 0
     for item in text.split(","):
-        frames.update(_parse_item(item.strip()))
+        run = _parse_item(item.strip())
+        named += len(run)
+        # The same frames over and over would keep whoever reads them busy for hours.
+        if named > _NAMED_MAX:
+            raise FrameRangeError(_TOO_MANY)
+        frames.update(run)
         if len(frames) > JOB_FRAMES_MAX:
             raise FrameRangeError(_TOO_MANY)
     return tuple(sorted(frames))

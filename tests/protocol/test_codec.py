@@ -81,3 +81,20 @@ def test_a_body_with_an_unknown_field_is_refused_by_name() -> None:
 def test_bodies_that_are_wrong(body: bytes) -> None:
     with pytest.raises(CodecError):
         codec.decode_json(body, views.Health)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 2**63])
+def test_numbers_that_cannot_be_stored_or_sent_on_are_refused(number: float) -> None:
+    message = messages.Heartbeat(load=0.5, memory_free_bytes=1, disk_free_bytes=1)
+    field = "load" if isinstance(number, float) else "disk_free_bytes"
+    plain = codec.to_plain(message) | {field: number}
+    data = msgpack.packb(["Heartbeat", plain])
+    with pytest.raises(CodecError, match=f"Heartbeat.{field}"):
+        codec.decode_node_message(data)
+
+
+@pytest.mark.parametrize("number", [2**63, 10**30, -(2**63) - 1])
+def test_a_body_with_a_number_of_more_than_64_bits_is_refused(number: int) -> None:
+    body = b'{"load": 0.5, "memory_free_bytes": %d, "disk_free_bytes": 1}' % number
+    with pytest.raises(CodecError, match="memory_free_bytes is a number of more than 64 bits"):
+        codec.decode_json(body, messages.Heartbeat)

@@ -53,6 +53,12 @@ def test_ranges_that_cannot_be(text: str, says: str) -> None:
         parse_frames(text)
 
 
+def test_the_same_frames_again_and_again_are_not_read_for_ever() -> None:
+    assert len(parse_frames(",".join(["1-200000"] * 10))) == 200_000
+    with pytest.raises(FrameRangeError, match="more than"):
+        parse_frames(",".join(["1-200000"] * 100_000))
+
+
 def test_too_many_frames_over_several_items() -> None:
     half = JOB_FRAMES_MAX // 2
     with pytest.raises(FrameRangeError, match="split it"):
