@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from ..protocol.codec import CodecError, decode_manifest, is_sha256
+from ..protocol.codec import CodecError, decode_manifest, encode_message, is_sha256
 from ..protocol.frames import FrameRangeError, format_frames, parse_frames
 from ..protocol.job import PRIORITY_MAX, PRIORITY_MIN, JobSpec
 from ..protocol.manifest import MANIFEST_MAX_BYTES, Manifest, ManifestError, check_path
+from ..protocol.messages import MESSAGE_MAX_BYTES, Assign
 from ..protocol.views import JobSubmission
 from .images import FORMATS
 from .store.blobs import BlobStore
@@ -17,6 +18,8 @@ NAME_MAX_CHARS = 200
 OUTPUTS_MAX = 200
 ROOTS_MAX = 50
 DEPENDENCIES_MAX = 100
+SPEC_MAX_BYTES = MESSAGE_MAX_BYTES // 2
+"""Longest spec as msgpack: it travels to nodes in one message, with what it is told beside it."""
 IMAGE_SIDE_MAX_PIXELS = 65_536
 """Blender's own limit of a render side."""
 
@@ -27,6 +30,8 @@ FILM_REFUSAL = (
     "properties, and make the film from the frames."
 )
 
+_LEADS_AWAY = re.compile(r"[\\\0]|(^|/)[A-Za-z]:")
+"""A backslash or a drive is a way to elsewhere on a node with Windows."""
 _OUTPUT_ID = re.compile(r"main|out[0-9]{1,6}")
 
 
@@ -79,7 +84,21 @@ def check_spec(spec: JobSpec, makes_films: bool) -> JobSpec:
         raise NotAcceptable(FILM_REFUSAL)
     _check_image(spec)
     _check_places(spec)
-    return replace(spec, frames=format_frames(frames))
+    spec = replace(spec, frames=format_frames(frames))
+    _check_length(spec)
+    return spec
+
+
+def _check_length(spec: JobSpec) -> None:
+    try:
+        length = len(encode_message(Assign(job="", frames=(), manifest="", spec=spec)))
+    except CodecError:
+        length = MESSAGE_MAX_BYTES
+    if length > SPEC_MAX_BYTES:
+        raise NotAcceptable(
+            f"The settings of the job take more than {SPEC_MAX_BYTES // 1024} KiB; name fewer view "
+            "layers, outputs or single frames, or split the job."
+        )
 
 
 def _check_image(spec: JobSpec) -> None:
@@ -107,6 +126,12 @@ def _check_places(spec: JobSpec) -> None:
             raise NotAcceptable(f'The output id {name[:40]!r} is not "main" or "out" and a number.')
         if ids.count(name) > 1:
             raise NotAcceptable(f"The output {name!r} is listed twice.")
+    for root in spec.outputs:
+        if ".." in root.name.split("/") or _LEADS_AWAY.search(root.name):
+            raise NotAcceptable(
+                f"The output name {root.name[:80]!r} leads out of its folder; write it without "
+                '"..", drives and backslashes.'
+            )
     paths = [root.path.casefold() for root in spec.roots]
     for path in (spec.blend, *(root.path for root in spec.roots)):
         try:

@@ -22,6 +22,7 @@ from rendermill.protocol.batch import BATCH_MAX_BLOBS, RecordHeader, pack_header
 from rendermill.protocol.codec import encode_json, encode_message, from_plain
 from rendermill.protocol.job import Film, OutputRoot, Requirements, SceneRoot
 from rendermill.protocol.messages import Heartbeat
+from rendermill.protocol.states import JobState
 from rendermill.protocol.views import JobPage, Problem
 from rendermill.wire.errors import NotAllowed, Refused
 
@@ -254,7 +255,13 @@ ROOT = OutputRoot(id="main", label="", folder="/out", name="f")
         ({"outputs": ()}, "outputs"),
         ({"outputs": (ROOT, ROOT)}, "twice"),
         ({"outputs": (replace(ROOT, id="../up"),)}, "output id"),
+        *(
+            ({"outputs": (replace(ROOT, name=name),)}, "leads out")
+            for name in ("../up", "a/../../b", "..", "C:/up", "a/d:up", "a\\..\\up", "a\0b")
+        ),
         ({"roots": (SceneRoot(folder="C:\\", path="a/../b"),)}, "safely"),
+        ({"view_layers": ("layer" * 60_000, "layer" * 60_000)}, "settings of the job"),
+        ({"frames": ",".join(["1-200000"] * 11)}, "more than"),
         ({"film": Film(name="f.mp4", folder="/", fps=24.0)}, "films"),
         ({"depends_on": ("0" * 32,)}, "depends on"),
     ],
@@ -267,6 +274,20 @@ async def test_a_spec_that_cannot_be_is_422(farm, scene, changes, words):
         await shot.submit(farm)
     assert refusal.value.problem.status == 422
     assert not (await farm.get("/api/v1/jobs", JobPage)).jobs
+
+
+async def test_what_stands_in_a_template_is_no_drive(farm, scene):
+    shot = scene(outputs=(replace(ROOT, name="{scene_name}/{frame:04}_.."),))
+    await shot.upload(farm)
+    assert (await shot.submit(farm)).state is JobState.QUEUED
+
+
+async def test_a_number_nothing_can_carry_is_refused(coordinator, raw, scene):
+    """msgpack ends at 64 bits: taken in, it would break the line to every node that got the job."""
+    body = json.loads(encode_json(scene().submission))
+    body["spec"]["samples"] = 10**30
+    problem = await ask(raw, coordinator, "POST", "/api/v1/jobs", json=body, expect=400)
+    assert "64 bits" in problem.detail
 
 
 async def test_a_job_whose_scene_is_not_here_names_what_is_missing(farm, scene):
