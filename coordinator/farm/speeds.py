@@ -17,7 +17,8 @@ _PART_MEMORY = 0.3
 _NODE_MEMORY = 0.15
 """Least weight of the newest frame in the estimate of a node."""
 _SPREAD_MEMORY = 0.05
-_SHORTEST_SECONDS = 1e-3
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 1e-3, 1e7
+"""What a node may say of a frame and be believed: four months is the most."""
 _PRIOR_FRAMES = 2
 """Frames that what is known of a node from other jobs counts for in a new one."""
 
@@ -99,7 +100,8 @@ class JobSpeeds:
 
     def learn(self, node: str, position: int, seconds: float, elsewhere: Slowness) -> None:
         """Take in a finished frame; ``elsewhere`` is what other jobs taught of the node."""
-        log = math.log(max(seconds, _SHORTEST_SECONDS))
+        seconds = min(max(seconds, _SHORTEST_SECONDS), _LONGEST_SECONDS)
+        log = math.log(seconds)
         part = self._part(position)
         own = self.nodes.get(node)
         if own is None:

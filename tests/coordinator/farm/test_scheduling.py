@@ -332,6 +332,18 @@ def test_every_requirement_is_met_by_the_node_that_meets_it(farm: Scenario) -> N
     assert assigned(submit(farm, "j", spec("1", needs))) == {"b": "1"}
 
 
+def test_frame_times_that_cannot_be_do_no_harm(farm: Scenario) -> None:
+    farm.join("a")
+    submit(farm, "j", spec("1-400"))
+    for seconds in (1e-3, 1.7e308, -5.0, 0.0, 1.7e308, 1.0):
+        farm.say("a", done(farm.held("a")[0], seconds))
+    job = view(farm, "j")
+    assert job.eta_seconds is not None
+    assert 0 < job.eta_seconds < 1e12
+    assert job.mean_frame_seconds is not None
+    assert 0 < job.mean_frame_seconds <= 1e7
+
+
 def test_eta_has_a_range_and_counts_all_nodes(farm: Scenario) -> None:
     for node in "ab":
         farm.join(node)
