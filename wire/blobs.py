@@ -342,7 +342,8 @@ async def download_file(
     replaced. A broken connection is taken up at the byte where it broke, within the connection's
     patience. Raises `FarmError` and OSError (a full disk, no permission); no part stays behind.
     """
-    part = destination.with_name(f".{destination.name[:100]}.{secrets.token_hex(4)}.part")
+    # Without the name itself: one that is as long as names may be leaves no room for more.
+    part = destination.with_name(f".rendermill-{secrets.token_hex(6)}.part")
     try:
         await _download(farm, sha256, length, part, progress)
         await asyncio.to_thread(_settle, part, destination)

@@ -5,7 +5,8 @@
 Each file is written beside its place, checked, made durable and renamed: never half a file under a
 final name. What lies there already is kept when it is the same, and replaced only when this
 delivery made it or the scene (or the caller) says that existing files may be overwritten. The
-delivery may stop at any moment and go on later; see `delivery_record`.
+delivery may stop at any moment and go on later; see `delivery_record`. Where files go is what the
+scene said when it was sent from here (`sent_jobs`), never what the coordinator says.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...protocol.job import JobSpec
@@ -27,6 +28,7 @@ from ...wire.connection import FarmConnection
 from ...wire.errors import FarmError
 from .delivery_record import DeliveryRecord, open_record
 from .errors import DeliveryError
+from .sent_jobs import recall_sent
 
 DOWNLOADS_IN_FLIGHT = 4
 PAGE_FRAMES = 500
@@ -71,22 +73,48 @@ async def deliver(
     """Follow a job and download each finished frame; returns when it has ended and all is here.
 
     ``destination``: a folder to use instead of the scene's own: the render output goes right into
-    it, every File Output node into a folder of its own below. ``overwrite``: whether files that
-    this delivery did not make may be replaced; None: as the scene's *Overwrite* says in its own
-    folders, and not at all in another. ``progress`` is called from the loop's thread. Raises
+    it, every File Output node into a folder of its own below. A job that was not sent from here
+    needs one. ``overwrite``: True also replaces files that were changed after their delivery, False
+    none that this delivery did not make; None: as the scene's *Overwrite* says in its own folders,
+    and as False in another. ``progress`` is called from the loop's thread. Raises
     `FarmError`, `NotFound` also when the job is deleted meanwhile; `DeliveryError` for a folder
     that cannot be written.
     """
     # The number first, the frames after it: what happens in between comes as an event.
     after = (await farm.get("/api/v1/farm", FarmView)).sequence
     detail = await farm.get(f"/api/v1/jobs/{job_id}", JobDetail)
-    record = await asyncio.to_thread(
-        open_record, detail.job.id, (await farm.health()).farm_id, destination
-    )
+    job, farm_id = detail.job.id, (await farm.health()).farm_id
+    spec = detail.spec
+    if destination is None:
+        sent = await asyncio.to_thread(recall_sent, job, farm_id)
+        if sent is None:
+            folder = next((root.folder for root in spec.outputs), "FOLDER")
+            raise DeliveryError(
+                f"Job {job} was not sent from here by you, so where its frames may go is yours to "
+                f"say: `rendermill fetch {job} --output FOLDER` (its scene says {folder!r})."
+            )
+        spec = replace(spec, outputs=sent.outputs, overwrite=sent.overwrite)
+    insists = overwrite is True
     if overwrite is None:
-        overwrite = detail.spec.overwrite and destination is None
-    work = _Delivery(farm, detail, record, overwrite, progress)
-    return await work.run(after)
+        overwrite = spec.overwrite and destination is None
+    try:
+        record = await asyncio.to_thread(open_record, job, farm_id, destination)
+        work = _Delivery(
+            farm,
+            detail,
+            spec,
+            record,
+            may_overwrite=overwrite,
+            insists=insists,
+            progress=progress,
+        )
+        return await work.run(after)
+    except FarmError:
+        raise
+    except OSError as error:
+        raise DeliveryError(
+            f"What has been delivered cannot be noted: {error}. Make room there, then fetch again."
+        ) from error
 
 
 def output_path(spec: JobSpec, file: FrameFile, destination: Path | None = None) -> Path:
@@ -126,8 +154,12 @@ class _Delivery:
 
     farm: FarmConnection
     detail: JobDetail
+    spec: JobSpec
+    """Its outputs are those this machine knows of."""
     record: DeliveryRecord
-    overwrite: bool
+    may_overwrite: bool
+    insists: bool
+    """Whether even a file that was changed after its delivery is replaced."""
     progress: Callable[[DeliveryProgress], None] | None
     here: dict[int, tuple[FrameFile, ...]] = field(default_factory=dict)
     """Frames of which every file is in its place, and which files those are."""
@@ -150,9 +182,8 @@ class _Delivery:
                 task.cancel()
             await asyncio.gather(*self.running.values(), return_exceptions=True)
         await asyncio.to_thread(self.record.complete)
-        spec = self.detail.spec
         targets = sorted(
-            output_path(spec, file, self.record.destination)
+            output_path(self.spec, file, self.record.destination)
             for files in self.here.values()
             for file in files
         )
@@ -245,12 +276,15 @@ class _Delivery:
         self._report()
 
     async def _fetch_file(self, file: FrameFile) -> None:
-        target = output_path(self.detail.spec, file, self.record.destination)
+        target = output_path(self.spec, file, self.record.destination)
         try:
             if await asyncio.to_thread(self._is_settled, target, file):
                 return
-            await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
-            await download_file(self.farm, file.sha256, file.length, target)
+            try:
+                await self._download(file, target)
+            except FileNotFoundError:
+                # The folder went away meanwhile: Blender would make it again for every frame, too.
+                await self._download(file, target)
             await asyncio.to_thread(self.record.add, target, file.sha256)
         except FarmError:
             raise
@@ -263,21 +297,30 @@ class _Delivery:
         self.bytes_here += file.length
         self.newest = target
 
+    async def _download(self, file: FrameFile, target: Path) -> None:
+        await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
+        await download_file(self.farm, file.sha256, file.length, target)
+
     def _is_settled(self, target: Path, file: FrameFile) -> bool:
         """Whether ``target`` stays as it is: the same already, or not ours to replace."""
         if not target.exists() or (_is_placeholder(target) and file.length > 0):
             return False
-        ours = self.record.files.get(str(target))
         present = _hash(target)
         if present == file.sha256:
             self.record.add(target, file.sha256)
             self.newest = self.newest or target
             return True
+        if self.insists:
+            return False
+        if self.record.files.get(str(target)) != present:
+            # Not ours, or made by another process that delivers the same job.
+            self.record.refresh()
+        ours = self.record.files.get(str(target))
         if ours == file.sha256:
             # Delivered before and worked on since: the artist's now.
             self.kept.add(target)
             return True
-        if ours == present or self.overwrite:
+        if ours == present or self.may_overwrite:
             return False
         self.kept.add(target)
         return True

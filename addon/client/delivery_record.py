@@ -1,24 +1,24 @@
 """What has been delivered of a job, on disk: so that a delivery goes on after a restart, and knows
 which files it made itself.
 
-One append-only file of JSON lines for each job, ``<data>/deliveries/<job id>.jsonl``: first a
-line about the job, then one for each file that lies in its place, in the end one that says so. A
-last line that is torn by a crash is ignored; its file is then found identical and kept.
+One append-only file of JSON lines for each job and folder, ``<data>/deliveries/<job id>.jsonl`` for
+the scene's own folders, ``<job id>.<hash>.jsonl`` for another: first a line about the job, then one
+for each file that lies in its place, in the end one that says so. A last line that is torn by a
+crash is ignored; its file is then found identical and kept. Several processes may deliver the same:
+lines are appended in one write, and `DeliveryRecord.refresh` takes over those of the others.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...wire import places
-from .errors import DeliveryError
-
-_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+from .sent_jobs import path_of_job
 
 
 @dataclass(slots=True)
@@ -40,6 +40,12 @@ class DeliveryRecord:
             self.files[str(file)] = sha256
             self.append({"file": str(file), "sha256": sha256})
 
+    def refresh(self) -> None:
+        """Take over what other processes have noted since."""
+        present = _load(self.path)
+        if present is not None and present.farm_id == self.farm_id:
+            self.files.update(present.files)
+
     def complete(self) -> None:
         """Note that the job has ended and all of it is here. Raises OSError."""
         if not self.is_complete:
@@ -53,8 +59,8 @@ class DeliveryRecord:
 
 
 def open_record(job: str, farm_id: str, destination: Path | None) -> DeliveryRecord:
-    """Return the record of a job's delivery, begun anew when there is none. Raises OSError."""
-    path = _path(job)
+    """Return the record of a delivery, begun anew when there is none. Raises OSError."""
+    path = _path(job, destination)
     record = _load(path)
     if record is not None and record.farm_id == farm_id:
         record.destination = destination
@@ -90,16 +96,18 @@ def unfinished(farm_id: str) -> tuple[DeliveryRecord, ...]:
 
 
 def forget_delivery(job: str) -> None:
-    """Forget a delivery: it is not taken up again. The delivered files stay."""
-    with contextlib.suppress(OSError):
-        _path(job).unlink()
+    """Forget the deliveries of a job: none is taken up again. The delivered files stay."""
+    own = _path(job, None)
+    for path in (own, *own.parent.glob(f"{job}.*.jsonl")):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
-def _path(job: str) -> Path:
-    # The id comes from the network and becomes a file name.
-    if not _JOB_ID.fullmatch(job):
-        raise DeliveryError(f"{job[:80]!r} is not the id of a job.")
-    return places.data_dir() / "deliveries" / f"{job}.jsonl"
+def _path(job: str, destination: Path | None) -> Path:
+    ending = ".jsonl"
+    if destination is not None:
+        ending = f".{hashlib.sha256(str(destination).encode()).hexdigest()[:16]}.jsonl"
+    return path_of_job("deliveries", job, ending)
 
 
 def _load(path: Path) -> DeliveryRecord | None:

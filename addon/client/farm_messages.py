@@ -53,7 +53,8 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Bring the frames of a job home. A second one for the same job replaces the first."""
+    """Bring the frames of a job home. A second one for the same job and folder replaces the
+    first."""
 
     job: str
     destination: Path | None = None

@@ -33,6 +33,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -80,6 +81,7 @@ from .farm_messages import (
     SubmissionMoved,
     Submit,
 )
+from .sent_jobs import forget_sent
 from .submission import discard, submit
 
 __all__ = [
@@ -218,7 +220,8 @@ class _Work:
         self._emit = emit
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._following: int | None = None
-        self._deliveries: dict[str, asyncio.Task[Any]] = {}
+        self._deliveries: dict[tuple[str, Path | None], asyncio.Task[Any]] = {}
+        """By job and folder: a job may go into several."""
         self._url: str | None = None
         self._credentials: Credentials | None = None
 
@@ -375,18 +378,20 @@ class _Work:
     async def _deliver(self, request: int, command: Deliver) -> None:
         task = asyncio.current_task()
         assert task is not None
-        earlier = self._deliveries.get(command.job)
+        key = (command.job, command.destination)
+        earlier = self._deliveries.get(key)
         if earlier is not None:
             earlier.cancel()
-        self._deliveries[command.job] = task
+        self._deliveries[key] = task
         try:
             delivered = await self._deliver_patiently(request, command)
         except NotFound:
             forget_delivery(command.job)
+            forget_sent(command.job)
             raise
         finally:
-            if self._deliveries.get(command.job) is task:
-                del self._deliveries[command.job]
+            if self._deliveries.get(key) is task:
+                del self._deliveries[key]
         self._emit(DeliveryEnded(request, delivered))
 
     async def _deliver_patiently(self, request: int, command: Deliver) -> Delivered:
@@ -413,7 +418,7 @@ class _Work:
         commands = [
             Deliver(record.job, record.destination)
             for record in records
-            if record.job not in self._deliveries
+            if (record.job, record.destination) not in self._deliveries
         ]
         outcomes = await asyncio.gather(
             *(self._deliver(request, command) for command in commands), return_exceptions=True

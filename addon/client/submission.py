@@ -12,6 +12,7 @@ shorter, a job exists only when all of its scene does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import shutil
@@ -33,6 +34,7 @@ from ...wire.errors import Refused
 from .chunk_cache import ChunkCache
 from .chunking import ChunkedFile, Signature, chunk_file, read_chunk
 from .errors import ChangedFile, ClientError, MissingFiles, UnreadableFile
+from .sent_jobs import remember_sent
 from .settling import settle
 
 HASHING_THREADS = min(4, os.cpu_count() or 1)
@@ -258,8 +260,14 @@ class _Submission:
     async def _queue(self, manifest: bytes, key: str) -> JobView:
         sha256 = await put_bytes(self._farm, manifest)
         self._sent_bytes += len(manifest)
-        submission = JobSubmission(spec=self._captured.spec, manifest=sha256)
-        return await self._farm.post("/api/v1/jobs", JobView, body=submission, key=key)
+        spec = self._captured.spec
+        submission = JobSubmission(spec=spec, manifest=sha256)
+        job = await self._farm.post("/api/v1/jobs", JobView, body=submission, key=key)
+        farm_id = (await self._farm.health()).farm_id
+        # The job is on the farm, whatever becomes of the note; a delivery without it says so.
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(remember_sent, job.id, farm_id, spec)
+        return job
 
 
 class _Stopped(ClientError):

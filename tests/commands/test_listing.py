@@ -4,6 +4,7 @@ import asyncio
 import json
 from dataclasses import replace
 
+from rendermill.addon.client.sent_jobs import remember_sent
 from rendermill.commands.exit_codes import ExitCode
 from rendermill.protocol.codec import from_plain
 from rendermill.protocol.states import JobState
@@ -18,7 +19,10 @@ async def send(farm, name="shot", out="/home/ada/out") -> JobView:
     outputs = (replace(scene.spec.outputs[0], folder=str(out)),)
     scene.spec = replace(scene.spec, outputs=outputs)
     await scene.upload(farm)
-    return await scene.submit(farm)
+    job = await scene.submit(farm)
+    # As `submit` does: into which folders its frames go is for this machine to know.
+    remember_sent(job.id, (await farm.health()).farm_id, scene.spec)
+    return job
 
 
 async def test_an_empty_farm(coordinator, rendermill):

@@ -64,7 +64,7 @@ async def start_prober(tmp_path: Path, home: Path) -> AsyncIterator[StartProber]
 
 async def pid_in(path: Path) -> int:
     async with asyncio.timeout(20):
-        while not (said := written(path)).endswith("\n"):
+        while not (said := written(path)).endswith("\n"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     return int(said)
 
