@@ -79,7 +79,7 @@ class EventFeed:
         """Tell that a view has changed, now or soon."""
         match change.kind:
             case Changed.FRAME if len(change.frames) > BURST_MAX_FRAMES:
-                self._append(Event(sequence=0, kind="reset", time=time.time()))
+                self._append(Event(sequence=0, kind="reset", time=time.time(), job_id=change.job))
             case Changed.FRAME:
                 for frame in change.frames:
                     self._mark((Changed.FRAME, change.job, frame))

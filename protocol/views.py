@@ -207,8 +207,9 @@ class Event:
     """One server-sent event: something changed. ``sequence`` is also the SSE id.
 
     ``kind`` is ``job`` (the job's view changed), ``frame`` (a frame's view changed), ``node``,
-    ``log``, ``job_removed`` or ``reset`` (events were lost: fetch everything again). The view that
-    fits the kind is set, the others are None.
+    ``log``, ``job_removed`` or ``reset`` (events were lost, or too much changed at once: fetch
+    everything again, or only the job that is named). The view that fits the kind is set, the others
+    are None.
     """
 
     sequence: int

@@ -317,6 +317,8 @@ class FarmConnection:
                         for event in parser.feed(piece):
                             after = event.sequence
                             yield event
+                        if parser.last_id is not None:
+                            after = parser.last_id
             except Unreachable:
                 failures += 1
             except Refused as error:

@@ -18,6 +18,9 @@ class EventParser:
         self._rest = b""
         self._data: list[bytes] = []
         self._length = 0
+        self._id: int | None = None
+        self.last_id: int | None = None
+        """Number to go on from when the line breaks; also told where there was no event for us."""
 
     def feed(self, piece: bytes) -> list[Event]:
         """Return the events that end in ``piece``. Raises `Damaged` for one that cannot be read."""
@@ -33,13 +36,16 @@ class EventParser:
             elif text.startswith(b"data:"):
                 self._data.append(text[5:].removeprefix(b" "))
                 self._length += len(text)
-            # `id:` and `event:` repeat what the data says; comments only keep the line alive.
+            elif text.startswith(b"id:") and text[3:].strip().isdigit():
+                self._id = int(text[3:])
+            # `event:` repeats what the data says; comments only keep the line alive.
         if len(self._rest) + self._length > EVENT_MAX_BYTES:
             raise Damaged(f"An event of the coordinator is longer than {EVENT_MAX_BYTES} bytes.")
         return events
 
     def _end(self) -> Event | None:
         data, self._data, self._length = b"\n".join(self._data), [], 0
+        self.last_id, self._id = self.last_id if self._id is None else self._id, None
         if not data:
             return None
         try:

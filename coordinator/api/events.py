@@ -23,7 +23,8 @@ FOLLOWERS = web.AppKey("followers", set[asyncio.Task[None]])
 
 def routes() -> list[web.RouteDef]:
     """Return the routes of this theme."""
-    return [web.get("/api/v1/events", follow)]
+    # Without HEAD, whose answer would have no end either.
+    return [web.get("/api/v1/events", follow, allow_head=False)]
 
 
 @guard.serves(*guard.SEE)
@@ -66,26 +67,33 @@ async def follow(request: web.Request) -> web.StreamResponse:
 async def _send(response: web.StreamResponse, feed: EventFeed, position: int, job: str) -> None:
     # At once, so that a follower knows that it follows.
     await _write(response, b": following\n\n")
+    now = asyncio.get_running_loop().time
+    said = now()
     while True:
+        text = b""
         news = feed.since(position)
         if news is None:
-            data = feed.reset_event()
             position = feed.sequence
-            await _write(response, _frame(position, data))
-            continue
-        if news:
+            text = _frame(position, feed.reset_event())
+        elif news:
             position = news[-1].sequence
             text = b"".join(
                 _frame(told.sequence, told.data) for told in news if _concerns(told, job)
             )
-            if text:
-                await _write(response, text)
-        elif not await feed.wait(COMMENT_SECONDS):
-            await _write(response, b": still here\n\n")
+        quiet = now() - said
+        if not text and quiet >= COMMENT_SECONDS:
+            # An id without data is no event and counts all the same: whoever follows one job may
+            # come back after any number of events of others, and has missed nothing.
+            text = b": still here\nid: %d\n\n" % position
+        if text:
+            await _write(response, text)
+            said = now()
+        elif not news:
+            await feed.wait(COMMENT_SECONDS - quiet)
 
 
 def _concerns(told: Told, job: str) -> bool:
-    return not job or told.job_id == job or told.kind == "reset"
+    return not job or told.job_id == job or (told.kind == "reset" and not told.job_id)
 
 
 def _frame(sequence: int, data: bytes) -> bytes:

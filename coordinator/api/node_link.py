@@ -59,7 +59,7 @@ REASON_MAX_BYTES = 120
 
 def routes() -> list[web.RouteDef]:
     """Return the routes of this theme."""
-    return [web.get("/api/v1/node", talk)]
+    return [web.get("/api/v1/node", talk, allow_head=False)]
 
 
 class _Ended(Exception):

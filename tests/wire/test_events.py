@@ -96,3 +96,16 @@ async def test_without_a_number_events_begin_now(farm):
             late = await shot.submit(farm)
         assert first.result().job_id not in ("", early.id)
         assert late.id != early.id
+
+
+def test_a_number_without_an_event_is_where_to_go_on_from():
+    parser = EventParser()
+    assert parser.feed(b": following\n\n") == []
+    assert parser.last_id is None
+    assert parser.feed(b": still here\nid: 4") == []
+    assert parser.last_id is None
+    assert parser.feed(b"2\n\nid: nonsense\n\n") == []
+    assert parser.last_id == 42
+    event = Event(sequence=43, kind="log", time=1.0)
+    assert parser.feed(stream_of([event], b"\n")) == [event]
+    assert parser.last_id == 43
