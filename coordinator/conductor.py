@@ -8,6 +8,7 @@ changes published. Nobody else calls `Farm.apply`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from .farm.decisions import (
 from .farm.events import AssemblyFailed, AssemblyFinished, FarmEvent, FarmRefusal, Tick
 from .farm.farm import Farm
 from .feed import EventFeed
-from .store import StoreError, rows
+from .store import DiskFull, StoreError, rows
 from .store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,9 @@ BATCH_MAX_EVENTS = 256
 """Most events applied before their decisions are stored."""
 WAKEUP_LEAST_SECONDS = 0.001
 """A wake-up that is overdue must still let the loop breathe."""
+
+DISK_FULL_SECONDS = 2.0
+"""Between two tries to store something on a disk that is full."""
 
 _STORED = (SaveJob, SaveFrames, SaveAttempt, SaveNode, SaveEpochCeiling, DeleteJob)
 
@@ -91,6 +95,7 @@ class Conductor:
         self._assemblies: set[asyncio.Task[None]] = set()
         self._queue: asyncio.Queue[_Entry] = asyncio.Queue(QUEUE_MAX_EVENTS)
         self._failed = ""
+        self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     # --- life ---------------------------------------------------------------------------------
@@ -112,6 +117,7 @@ class Conductor:
 
     async def stop(self) -> None:
         """Carry out what is queued, then end."""
+        self._stopping.set()
         if self._task is not None:
             if not self._failed:
                 await self._queue.join()
@@ -129,6 +135,7 @@ class Conductor:
         """Queue an event of a machine; waits while the queue is full."""
         if not self._failed:
             await self._queue.put(_Entry(event, None, None))
+            self._refuse_if_failed()
 
     async def request(self, event: FarmEvent, also: Also | None = None) -> None:
         """Carry out an event of a person; returns when its effect is durable.
@@ -139,7 +146,16 @@ class Conductor:
             raise StoreError(self._failed)
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         await self._queue.put(_Entry(event, also, answer))
+        self._refuse_if_failed()
         await answer
+
+    def _refuse_if_failed(self) -> None:
+        # Whoever waited for a place in the queue may have got it after everything was refused.
+        if self._failed:
+            late: list[_Entry] = []
+            self._refuse(late)
+            for _ in late:
+                self._queue.task_done()
 
     # --- the task -----------------------------------------------------------------------------
 
@@ -208,7 +224,7 @@ class Conductor:
                 for more in also:
                     more(connection)
 
-            await self._store.writer.run(write)
+            await self._store_in_time(write)
         for decision in decisions:
             match decision:
                 case Send(node=node, incarnation=incarnation, message=message):
@@ -221,6 +237,29 @@ class Conductor:
                     self._assemble(job)
                 case _:
                     pass  # Stored above.
+
+    async def _store_in_time(self, write: Also) -> None:
+        """Store what was decided, however long the disk is full: it is decided already.
+
+        Nothing of it is said to anyone before. Nodes keep what they made meanwhile.
+        """
+        is_full = False
+        while True:
+            try:
+                await self._store.writer.run(write)
+            except DiskFull as error:
+                if self._stopping.is_set():
+                    raise
+                if not is_full:
+                    _log.error("the farm stands still until there is room: error=%s", error)
+                is_full = True
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(DISK_FULL_SECONDS):
+                        await self._stopping.wait()
+            else:
+                if is_full:
+                    _log.info("there is room again, the farm goes on")
+                return
 
     def _assemble(self, job: str) -> None:
         task = asyncio.create_task(self._make_film(job), name=f"film of {job}")

@@ -148,7 +148,7 @@ class Writer:
                 request.future.set_exception(StoreFailed("The coordinator is stopping."))
 
     def _refusal(self, error: Exception) -> Exception:
-        if isinstance(error, OperationalError) and "disk is full" in str(error.orig):
+        if _is_disk_full(error):
             # SQLite rolled all of it back; nothing is in doubt and the same may work later.
             return DiskFull("The coordinator's disk is full; delete old jobs or free space on it.")
         self._failed = (
@@ -158,3 +158,16 @@ class Writer:
         _log.critical("commit failed: error=%s", error)
         self._on_failure(self._failed)
         return StoreFailed(self._failed)
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Whether a full disk stands at the root of an error.
+
+    SQLite takes back the whole transaction by itself then, so that the error that is seen may be
+    that of leaving a savepoint which is gone.
+    """
+    while error is not None:
+        if isinstance(error, OperationalError) and "disk is full" in str(error.orig):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,103 @@
+"""A disk that is full under the database: the farm stands still, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from rendermill.coordinator import app, conductor
+from rendermill.coordinator.farm.events import JobCancelled
+from rendermill.coordinator.store import StoreFailed
+from rendermill.protocol.states import JobState
+from rendermill.protocol.views import JobPage
+from rendermill.wire.connection import FarmConnection
+
+
+async def limit_pages(coordinator, more: int) -> None:
+    """Let the database grow by so many pages; beyond, SQLite says that the disk is full."""
+
+    def work(connection) -> None:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages + more}")
+
+    await coordinator.store.writer.run(work)
+
+
+class Standstill(logging.Handler):
+    """Waits for the conductor to say that it waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "stands still" in record.getMessage():
+            self.said.set()
+
+
+@pytest.fixture
+async def standstill(monkeypatch):
+    monkeypatch.setattr(conductor, "DISK_FULL_SECONDS", 0.05)
+    handler = Standstill()
+    logger = logging.getLogger(conductor.__name__)
+    logger.addHandler(handler)
+    yield handler.said
+    logger.removeHandler(handler)
+
+
+async def test_the_farm_goes_on_when_there_is_room_again(start, scene, make_node, standstill):
+    coordinator = await start()
+    async with FarmConnection(coordinator.credentials) as farm:
+        shot = scene(view_layers=("layer" * 20_000,))
+        await shot.upload(farm)
+        node = make_node(farm)
+        async with node.connected():
+            await limit_pages(coordinator, 1)
+            submitting = asyncio.create_task(shot.submit(farm))
+            await asyncio.wait_for(standstill.wait(), 60)
+            assert not submitting.done()
+            assert not coordinator.failed.done()
+            await limit_pages(coordinator, 1 << 20)
+            job = await asyncio.wait_for(submitting, 60)
+            await asyncio.wait_for(node.render(lambda: len(node.accepted) == 3), 60)
+    await coordinator.stop()
+    again = await start()
+    async with FarmConnection(again.credentials) as farm:
+        jobs = (await farm.get("/api/v1/jobs", JobPage)).jobs
+        assert [(one.id, one.state) for one in jobs] == [(job.id, JobState.DONE)]
+
+
+async def test_it_can_be_stopped_while_the_disk_is_full(start, scene, standstill, monkeypatch):
+    monkeypatch.setattr(app, "STOP_SECONDS", 0.1)
+    coordinator = await start()
+    async with FarmConnection(coordinator.credentials, patience_seconds=0) as farm:
+        shot = scene(view_layers=("layer" * 20_000,))
+        await shot.upload(farm)
+        await limit_pages(coordinator, 1)
+        submitting = asyncio.create_task(shot.submit(farm))
+        await asyncio.wait_for(standstill.wait(), 60)
+        await asyncio.wait_for(coordinator.stop(), 60)
+        submitting.cancel()
+        await asyncio.gather(submitting, return_exceptions=True)
+    again = await start()
+    async with FarmConnection(again.credentials) as farm:
+        assert not (await farm.get("/api/v1/jobs", JobPage)).jobs
+
+
+async def test_who_waits_for_a_place_in_the_queue_hears_of_the_failure_too(start, monkeypatch):
+    """Queue full, farm fails: whoever gets a place after that is answered all the same."""
+    monkeypatch.setattr(conductor, "QUEUE_MAX_EVENTS", 2)
+    coordinator = await start()
+    requests = [
+        asyncio.create_task(coordinator.conductor.request(JobCancelled(job="none"), lambda _: None))
+        for _ in range(20)
+    ]
+
+    def break_down(_event, _now):
+        raise StoreFailed("The disk is gone.")
+
+    monkeypatch.setattr(coordinator.conductor.farm, "apply", break_down)
+    done, waiting = await asyncio.wait(requests, timeout=60)
+    assert not waiting
+    assert all(isinstance(task.exception(), Exception) for task in done)
