@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory",
         metavar="GB",
         type=_gibibytes,
-        help=f"most memory Blender may use; default: {MEMORY_PART:.0%} of the machine's",
+        help=f"most memory Blender may use; default: {MEMORY_PART:.0%}% of the machine's",
     )
     parser.add_argument(
         "--silent",

@@ -72,7 +72,9 @@ async def browse(seconds: float = BROWSE_SECONDS) -> AsyncGenerator[Found]:
     try:
         while (left := deadline - loop.time()) > 0:
             try:
-                name = await asyncio.wait_for(queue.get(), left)
+                # Not `wait_for`: before Python 3.12 it may swallow a cancellation.
+                async with asyncio.timeout(left):
+                    name = await queue.get()
             except TimeoutError:
                 return
             info = AsyncServiceInfo(SERVICE_TYPE, name)
@@ -206,7 +208,8 @@ async def probe(credentials: Credentials, *, any_certificate: bool = False) -> v
         credentials, patience_seconds=0, any_certificate=any_certificate
     ) as farm:
         try:
-            return await asyncio.wait_for(farm.health(), PROBE_SECONDS)
+            async with asyncio.timeout(PROBE_SECONDS):
+                return await farm.health()
         except TimeoutError as error:
             raise Unreachable(f"The coordinator at {credentials.url} does not answer.") from error
 

@@ -39,7 +39,7 @@ def test_every_command_explains_itself(word, capsys):
         ["submit", __file__, "--priority", "101"],
         ["submit", __file__, "--image", "--frames", "1-2"],
         ["submit", __file__, "--blender", "/no/such/blender"],
-        ["join", "studio-pc", "not-a-token"],
+        ["join", "not-a-token"],
         ["retry", "x", "--frames", "1-"],
     ],
 )

@@ -98,6 +98,8 @@ async def test_a_cancelled_job_is_1(coordinator, farm, rendermill):
 async def test_joining_by_token(coordinator, rendermill, home):
     (home / "config" / "local.json").unlink()
     assert (await rendermill("jobs")).code == ExitCode.NO_COORDINATOR
-    ran = await rendermill("join", coordinator.url, coordinator.join_token, "--name", "laptop")
+    ran = await rendermill(
+        "join", coordinator.join_token, "--address", coordinator.url, "--name", "laptop"
+    )
     assert ran.code == ExitCode.DONE, ran.err
     assert (await rendermill("jobs")).code == ExitCode.DONE
