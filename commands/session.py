@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 
@@ -26,6 +28,9 @@ from .exit_codes import ExitCode
 
 PATIENCE_SECONDS = 15.0
 """A coordinator that restarts is back within this."""
+
+_ENDINGS = (signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else []))
+"""Besides Ctrl-C."""
 
 
 def add_farm_arguments(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
@@ -57,10 +62,19 @@ def run_async(work: Awaitable[ExitCode]) -> ExitCode:
     """Run a coroutine to its end; errors that are meant for people become exit codes."""
 
     async def awaited() -> ExitCode:
+        # Ended from outside, a command cleans up as after Ctrl-C: no Blender is left behind.
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        for number in _ENDINGS:
+            # Windows has no such handlers, and neither has a loop beside the main thread.
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, task.cancel)
         return await work
 
     try:
         return asyncio.run(awaited())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     except (
         FarmError,
         ClientError,

@@ -50,6 +50,10 @@ class DemoFailed(Exception):
     """The demo cannot go on; the message says why and where to look."""
 
 
+_ENDINGS = (signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else []))
+"""Besides Ctrl-C, what ends a program in good order: a closed terminal is such an end, too."""
+
+
 def main() -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
@@ -66,7 +70,8 @@ def main() -> int:
         "--output", type=Path, default=ROOT / "demo-output", metavar="DIR", help="where it all goes"
     )
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in _ENDINGS:
+        signal.signal(number, _interrupt)
     try:
         python = _prepare()
         with Demo(python, options.output.expanduser().absolute()) as demo:
@@ -133,7 +138,8 @@ class Demo:
     def __exit__(self, *_error: object) -> None:
         """Stop the farm: ask everything to end, then make sure it has."""
         # A second Ctrl-C must not keep a process alive.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, *_ENDINGS):
+            signal.signal(number, signal.SIG_IGN)
         try:
             # Nodes first: they give back what they hold while somebody listens.
             for _, process in reversed(self._processes):
@@ -141,6 +147,8 @@ class Demo:
             _sweep(self.home)
         finally:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            for number in _ENDINGS:
+                signal.signal(number, _interrupt)
 
     def run(self, frames: int, nodes: int) -> bool:
         """Do it all; return whether the pixels of farm and local renders are identical."""
