@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 
-from ..protocol.messages import CoordinatorMessage
+from ..protocol.messages import CoordinatorMessage, Welcome
 
 _log = logging.getLogger(__name__)
 
@@ -36,12 +37,19 @@ class NodeConnections:
 
     def __init__(self) -> None:
         self._connections: dict[tuple[str, str], NodeConnection] = {}
+        self._greetings: Counter[tuple[str, str]] = Counter()
+        """Connections taken up whose `Hello` the farm has not answered yet."""
 
     def add(self, connection: NodeConnection) -> None:
-        """Take up a connection; a former one of the same process is closed: it came back."""
+        """Take up a connection; a former one of the same process is closed: it came back.
+
+        Its `Hello` goes to the farm next. Until that is answered by `Welcome` nothing is sent:
+        whatever comes before was decided for the connection that was.
+        """
         key = connection.node, connection.incarnation
         former = self._connections.get(key)
         self._connections[key] = connection
+        self._greetings[key] += 1
         if former is not None:
             former.close("the node connected again")
 
@@ -54,9 +62,15 @@ class NodeConnections:
         return True
 
     def send(self, node: str, incarnation: str, message: CoordinatorMessage) -> None:
-        """Queue a message; dropped when this process of the node is not connected."""
-        connection = self._connections.get((node, incarnation))
-        if connection is None:
+        """Queue a message; dropped when this process of the node is not connected, or not yet
+        welcome."""
+        key = node, incarnation
+        if isinstance(message, Welcome):
+            self._greetings[key] -= 1
+            if self._greetings[key] <= 0:
+                del self._greetings[key]
+        connection = self._connections.get(key)
+        if connection is None or key in self._greetings:
             return
         try:
             connection.unsent.put_nowait(message)
