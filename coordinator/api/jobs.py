@@ -141,6 +141,8 @@ async def _submit(request: web.Request, submission: JobSubmission, key: str, bod
                     )
                 )
             audit_entry(request, "submit", job)(connection)
+            if spec.trust_scripts:
+                audit_entry(request, "trust scripts", job)(connection)
 
         await conductor.request(
             JobSubmitted(

@@ -31,7 +31,7 @@ from ..connections import NodeConnection, NodeConnections
 from ..farm.events import MessageReceived, NodeDisconnected, NodeJoined
 from ..identity.roles import Role
 from ..results import check_result
-from ..store import schema
+from ..store import DiskFull, schema
 from . import guard, keys
 
 _log = logging.getLogger(__name__)
@@ -253,4 +253,8 @@ class _Conversation:
             )
             connection.execute(statement.on_conflict_do_nothing())
 
-        await self._store.writer.run(write)
+        try:
+            await self._store.writer.run(write)
+        except DiskFull as error:
+            # It is there to be read and nothing hangs on it, least of all the line to the node.
+            _log.warning("script not kept: job=%s error=%s", message.job, error)

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import hmac
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 
-from .roles import Role
+from sqlalchemy import Connection, insert
+
+from ..store import schema
+from .roles import Member, Role
 from .tokens import TokenBook
 
 _log = logging.getLogger(__name__)
@@ -64,7 +68,20 @@ class JoinDesk:
                 "The join token is not this farm's; copy the whole line the coordinator prints."
             )
         self._wrong.pop(address, None)
-        token = await self._tokens.issue(name, role)
+
+        def audit(connection: Connection, member: Member) -> None:
+            connection.execute(
+                insert(schema.audit).values(
+                    time=time.time(),
+                    member=f"{member.name} ({member.role.value} {member.id})",
+                    address=address,
+                    action="join",
+                    subject=member.id,
+                    outcome="done",
+                )
+            )
+
+        token = await self._tokens.issue(name, role, audit)
         _log.info("joined: name=%r role=%s address=%s", name, role.value, address)
         return token
 

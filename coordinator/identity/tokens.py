@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import secrets
 import time
+from collections.abc import Callable
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -19,6 +20,8 @@ from .roles import Member, Role
 
 TOKEN_BYTES = 32
 NAME_MAX_CHARS = 100
+
+Also = Callable[[Connection, Member], None]
 
 
 class TokenBook:
@@ -43,13 +46,16 @@ class TokenBook:
                 return member
         return None
 
-    async def issue(self, name: str, role: Role) -> str:
-        """Make a token for a device called ``name``, durable when this returns."""
+    async def issue(self, name: str, role: Role, also: Also | None = None) -> str:
+        """Make a token for a device called ``name``, durable when this returns.
+
+        ``also`` writes in the same transaction.
+        """
         token = secrets.token_hex(TOKEN_BYTES)
-        await self.admit(token, name, role)
+        await self.admit(token, name, role, also)
         return token
 
-    async def admit(self, token: str, name: str, role: Role) -> Member:
+    async def admit(self, token: str, name: str, role: Role, also: Also | None = None) -> Member:
         """Let in whoever holds ``token``, which must be as random as one of ours."""
         member = Member(secrets.token_hex(8), name[:NAME_MAX_CHARS], role)
         digest = _hash(token)
@@ -68,6 +74,8 @@ class TokenBook:
                     created=time.time(),
                 )
             )
+            if also is not None:
+                also(connection, member)
 
         await self._writer.run(write)
         self._members[digest] = member

@@ -17,6 +17,7 @@ from aiohttp import web
 from rendermill.coordinator.api import guard
 from rendermill.coordinator.api.node_link import CLOSE_BAD_MESSAGE, CLOSE_PROTOCOL
 from rendermill.coordinator.identity.joining import WRONG_TRIES_MAX
+from rendermill.coordinator.store import schema
 from rendermill.protocol import PROTOCOL_VERSION
 from rendermill.protocol.batch import BATCH_MAX_BLOBS, RecordHeader, pack_header
 from rendermill.protocol.codec import encode_json, encode_message, from_plain
@@ -25,6 +26,7 @@ from rendermill.protocol.messages import Heartbeat
 from rendermill.protocol.states import JobState
 from rendermill.protocol.views import JobPage, Problem
 from rendermill.wire.errors import NotAllowed, Refused
+from sqlalchemy import select
 
 
 async def ask(raw, coordinator, method, path, *, token=None, expect, **more) -> Problem:
@@ -274,6 +276,23 @@ async def test_a_spec_that_cannot_be_is_422(farm, scene, changes, words):
         await shot.submit(farm)
     assert refusal.value.problem.status == 422
     assert not (await farm.get("/api/v1/jobs", JobPage)).jobs
+
+
+async def test_joining_and_trusting_scripts_are_in_the_audit_log(coordinator, farm, raw, scene):
+    body = {"secret": coordinator.join_token.secret, "name": "render box", "kind": "node"}
+    async with raw.post(f"{coordinator.url}/api/v1/join", json=body) as answer:
+        assert answer.status == 200
+    for trusts in (False, True):
+        shot = scene(trust_scripts=trusts)
+        await shot.upload(farm)
+        await shot.submit(farm)
+    rows = await coordinator.store.read(
+        lambda connection: connection.execute(select(schema.audit)).all()
+    )
+    assert [row.action for row in rows] == ["join", "submit", "submit", "trust scripts"]
+    assert rows[0].member.startswith("render box (node ")
+    assert rows[0].address == "127.0.0.1"
+    assert rows[3].subject == rows[2].subject != rows[1].subject
 
 
 async def test_what_stands_in_a_template_is_no_drive(farm, scene):
