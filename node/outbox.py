@@ -13,6 +13,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,11 @@ class Outbox:
                 sha256, length = _take(made.source, filling / str(index))
                 kept.append(
                     FrameFile(
-                        root=made.root, path=check_path(made.path), sha256=sha256, length=length
+                        root=made.root,
+                        # An artist on macOS may have typed the name in another form of Unicode.
+                        path=check_path(unicodedata.normalize("NFC", made.path)),
+                        sha256=sha256,
+                        length=length,
                     )
                 )
             small, small_length = ("", 0)

@@ -50,6 +50,7 @@ from ...wire.credentials import Credentials, CredentialsError, JoinToken
 from ...wire.discovery import join, resolve
 from ...wire.errors import FarmError, NoCoordinator, NotFound, Unreachable
 from ...wire.places import user_label
+from .artist import sweep_snapshots
 from .delivery import Delivered, deliver
 from .delivery_record import forget_delivery, unfinished
 from .errors import ClientError
@@ -198,6 +199,8 @@ class FarmThread:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._ready.set()
+        # Copies of scenes that were on their way when a Blender crashed: gigabytes, at times.
+        self._loop.run_in_executor(None, sweep_snapshots)
         work = _Work(self._put)
         try:
             while True:

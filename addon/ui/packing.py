@@ -7,7 +7,6 @@ Blender's own save is one step of its own length.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,8 +69,10 @@ class Packing:
         yield "Looking for files"
         for label in iterate_dependencies(found):
             yield f"Looking for files: {label}"
-        self.snapshots.mkdir(parents=True, exist_ok=True)
-        self._folder = Path(tempfile.mkdtemp(prefix="scene-", dir=self.snapshots))
+        # Not above: the interface must register in a Blender that lacks the client's wheels.
+        from ..client.artist import new_snapshot_folder
+
+        self._folder = new_snapshot_folder(self.snapshots)
         yield "Checking the scene"
         # The copy is written last: a scene that is refused must not cost a save.
         captured = capture(

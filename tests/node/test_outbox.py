@@ -82,3 +82,12 @@ def test_a_long_log_keeps_its_end() -> None:
     assert len(kept) == 200
     assert all(len(line) <= 2000 for line in kept)
     assert kept[-1].startswith("299")
+
+
+def test_a_name_typed_on_a_mac_is_kept_in_the_form_that_travels(tmp_path: Path) -> None:
+    source = tmp_path / "made.png"
+    source.write_bytes(b"pixels")
+    decomposed = "scho\u0308n_0001.png"
+    outbox = Outbox(tmp_path / "out")
+    parcel = outbox.put(ref(1), [Made("main", decomposed, source)], stats=FrameStats(seconds=1.0))
+    assert [file.path for file in parcel.done.files] == ["sch\u00f6n_0001.png"]
