@@ -72,6 +72,17 @@ sys.stdout.flush()
 os._exit(0)
 """
 
+NAMES = """
+import os, sys
+import bpy
+blend, result, frames = sys.argv[1], sys.argv[2], sys.argv[3]
+bpy.ops.wm.open_mainfile(filepath=blend)
+names = [bpy.context.scene.render.frame_path(frame=int(frame)) for frame in frames.split(",")]
+with open(result, "w") as file:
+    file.write("\\n".join(os.path.basename(name) for name in names))
+os._exit(0)
+"""
+
 
 def _load(name: str) -> ModuleType:
     """Import a module of ``scripts``, which is no package."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy
 from PIL import Image
 
-from .conftest import LOCAL_RENDER, run_in_blender
+from .conftest import LOCAL_RENDER, NAMES, run_in_blender
 
 
 def pixels(file: Path) -> numpy.ndarray:
@@ -82,7 +82,7 @@ def test_frames_given_by_hand_negative_ones_too(
     done = farm.command("submit", str(blend), "--frames=-2--1, 5-9:2", "--wait")
     assert done.returncode == 0, done.stdout + done.stderr
     # Blender itself says how it pads negative frames.
-    run_in_blender(LOCAL_RENDER, str(blend), f"{tmp_path}/local/shot_###", "-2,-1,5,7,9")
+    run_in_blender(NAMES, str(blend), str(tmp_path / "names"), "-2,-1,5,7,9")
     assert sorted(file.name for file in (blend.parent / "render").iterdir()) == sorted(
-        file.name for file in (tmp_path / "local").iterdir()
+        (tmp_path / "names").read_text().splitlines()
     )
