@@ -92,6 +92,7 @@ def saved(tmp_path_factory) -> tuple[Path, Path]:
 
 def test_a_moved_object_is_all_that_differs(saved, tmp_path):
     known: dict[str, int] = {}
+    share, new = 1.0, known
     for path in saved:
         snapshot = tmp_path / "snapshot.blend"
         shutil.copy(path, snapshot)
