@@ -192,8 +192,8 @@ OPENGL = {"libEGL.so.1": "libegl1", "libEGL_mesa.so.0": "libgl1-mesa-dri libegl-
 """Without these EEVEE and Workbench have no OpenGL."""
 
 PROGRAMS = {"git": "git"}
-TEST_PROGRAMS = {"chromium": "chromium"}
-"""A browser for the tests of the status page."""
+TEST_PROGRAMS = {"chromium": "chromium", "ip": "iproute2"}
+"""A browser for the tests of the status page; `ip` makes hosts for those of the network."""
 
 
 def ensure_system(libraries: dict[str, str], programs: dict[str, str]) -> None:
