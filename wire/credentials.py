@@ -174,12 +174,17 @@ def _load(path: Path) -> Credentials | None:
 
 
 def _write(path: Path, plain: dict[str, Any]) -> None:
+    write_private(path, json.dumps(plain, indent=1).encode())
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write ``data`` whole and durably to a file only its owner can read. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # mkstemp makes the file 0600 from the start: at no moment can another user read it.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(plain, file, indent=1)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from .secrets import write_private
+from ...wire.credentials import write_private
 
 VALID_DAYS = 20 * 365
 """Pinned, so nothing is gained by an end; a farm must not stop on some morning years from now."""

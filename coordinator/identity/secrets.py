@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import tempfile
 from pathlib import Path
+
+from ...wire.credentials import write_private
 
 
 def load_or_make(path: Path, length: int) -> str:
@@ -22,19 +22,3 @@ def load_or_make(path: Path, length: int) -> str:
     secret = secrets.token_hex(length)
     write_private(path, secret.encode())
     return secret
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write ``data`` durably to a file only its owner can read. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # mkstemp makes the file 0600 from the start: at no moment can another user read it.
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
