@@ -29,6 +29,9 @@ from environment import BPY_42, BPY_50, DEV, ROOT, Environment, SetupError, say
 STAGE_SECONDS_MAX = 30 * 60
 """A stage that takes longer hangs; it is ended with every process it started."""
 
+FAILURE_LINES_MAX = 40
+"""Of each failed test, so many last lines of its report stand again beside its name at the end."""
+
 NO_TESTS_SELECTED = 5
 """pytest's exit code when ``-k`` fits no test of a stage."""
 
@@ -216,8 +219,13 @@ def _count_tests(totals: Totals, report: Path) -> None:
         totals.skipped += count["skipped"]
         totals.passed += count["tests"] - failed - count["skipped"]
         for case in suite.iter("testcase"):
-            if case.find("failure") is not None or case.find("error") is not None:
-                totals.broken.append(f"{case.get('classname')}::{case.get('name')}")
+            problems = [*case.findall("failure"), *case.findall("error")]
+            if problems:
+                # A log that is cut must still tell why: the report of the run may be far above.
+                told = "\n".join(problem.text or problem.get("message", "") for problem in problems)
+                lines = told.splitlines()[-FAILURE_LINES_MAX:]
+                name = f"{case.get('classname')}::{case.get('name')}"
+                totals.broken.append("\n    ".join([name, *lines]))
 
 
 def _call(command: Sequence[str]) -> int:
