@@ -45,8 +45,7 @@ def check_result(spec: JobSpec, done: FrameDone, blobs: BlobStore) -> ResultFaul
                 is_missing=False,
             )
     names = [file.sha256 for file in done.files]
-    if done.thumbnail:
-        names.append(done.thumbnail)
+    names += [picture for picture in (done.thumbnail, done.preview) if picture]
     # Asking also keeps them from being collected until the frame refers to them.
     if blobs.missing(names):
         return ResultFault("Some files of the frame are not here.", is_missing=True)
@@ -80,6 +79,8 @@ def _check_names(spec: JobSpec, done: FrameDone) -> str:  # noqa: PLR0911 - a li
             return f"{file.path!r} is empty or has no proper hash."
     if done.thumbnail and not is_sha256(done.thumbnail):
         return "The hash of the thumbnail is none."
+    if done.preview and not is_sha256(done.preview):
+        return "The hash of the preview is none."
     wanted = max(1, len(spec.image.views)) if MAIN in roots else 0
     made = sum(file.root == MAIN for file in done.files)
     if made < wanted:

@@ -33,6 +33,7 @@ from .identity import sync_folder
 
 _RECORD = "record.json"
 _THUMBNAIL = "thumbnail"
+_PREVIEW = "preview"
 _HASH_PIECE_BYTES = 1024 * 1024
 WARNINGS_MAX = 50
 
@@ -62,6 +63,7 @@ class Made:
 class _Record:
     done: FrameDone
     thumbnail_length: int = 0
+    preview_length: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Parcel:
     folder: Path
     done: FrameDone
     thumbnail_length: int
+    preview_length: int = 0
 
     @property
     def key(self) -> FrameKey:
@@ -87,6 +90,11 @@ class Parcel:
             found.setdefault(
                 self.done.thumbnail,
                 (self.folder / _THUMBNAIL, self.done.thumbnail, self.thumbnail_length),
+            )
+        if self.done.preview:
+            found.setdefault(
+                self.done.preview,
+                (self.folder / _PREVIEW, self.done.preview, self.preview_length),
             )
         return tuple(found.values())
 
@@ -127,6 +135,7 @@ class Outbox:
         *,
         stats: FrameStats,
         thumbnail: Path | None = None,
+        preview: Path | None = None,
         log: tuple[str, ...] = (),
         warnings: tuple[str, ...] = (),
     ) -> Parcel:
@@ -151,15 +160,21 @@ class Outbox:
             small, small_length = ("", 0)
             if thumbnail is not None:
                 small, small_length = _take(thumbnail, filling / _THUMBNAIL)
+            large, large_length = ("", 0)
+            if preview is not None:
+                large, large_length = _take(preview, filling / _PREVIEW)
             done = FrameDone(
                 frame=frame,
                 files=tuple(kept),
                 stats=stats,
                 thumbnail=small,
+                preview=large,
                 log=bounded_log(log),
                 warnings=tuple(text[:LOG_LINE_MAX_CHARS] for text in warnings[:WARNINGS_MAX]),
             )
-            record = _Record(done=done, thumbnail_length=small_length)
+            record = _Record(
+                done=done, thumbnail_length=small_length, preview_length=large_length
+            )
             with (filling / _RECORD).open("xb") as file:
                 file.write(encode_json(record))
                 file.flush()
@@ -174,7 +189,7 @@ class Outbox:
         except BaseException:
             remove(filling)
             raise
-        return Parcel(target, done, small_length)
+        return Parcel(target, done, small_length, large_length)
 
     def drop(self, parcel: Parcel) -> None:
         """The farm has it, or does not want it."""
@@ -221,7 +236,7 @@ def _take(source: Path, target: Path) -> tuple[str, int]:
 
 def _read(folder: Path) -> Parcel:
     record = decode_json((folder / _RECORD).read_bytes(), _Record)
-    parcel = Parcel(folder, record.done, record.thumbnail_length)
+    parcel = Parcel(folder, record.done, record.thumbnail_length, record.preview_length)
     for path, _, length in parcel.blobs():
         if path.stat().st_size != length:
             raise CodecError(f"{path.name} does not have its {length} bytes")

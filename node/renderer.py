@@ -360,6 +360,7 @@ class Renderer:
                 made,
                 stats=rendered.stats,
                 thumbnail=rendered.thumbnail,
+                preview=rendered.preview,
                 log=rendered.log,
                 warnings=tuple(dict.fromkeys((*self._open_warnings, *rendered.warnings))),
             )

@@ -151,6 +151,9 @@ class FrameDone:
     stats: FrameStats
     thumbnail: str = ""
     """SHA-256 of a JPEG or PNG blob of at most 512 pixels a side; '' when there is none."""
+    preview: str = ""
+    """SHA-256 of a JPEG blob at full size, through the scene's view transform, for a render output
+    that browsers cannot show (OpenEXR, TIFF, ...); '' when they can, or when there is none."""
     log: tuple[str, ...] = ()
     """Last lines of Blender's log for this frame."""
     warnings: tuple[str, ...] = ()

@@ -130,6 +130,8 @@ class FrameView:
     failures: int
     problem: str
     warnings: tuple[str, ...] = ()
+    preview: str = ""
+    """As `FrameDone.preview`: '' where the render output itself can be shown, or nothing can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +140,41 @@ class FrameDetail:
 
     frame: FrameView
     attempts: tuple[AttemptView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptSpan:
+    """One try at a frame, as the list of all tries of a job has it: without its log."""
+
+    frame: int
+    generation: int
+    epoch: int
+    """Names the try within its frame."""
+    node: int
+    """Place of its node in `AttemptPage.nodes`."""
+    started: float
+    ended: float | None
+    outcome: str
+    """As `AttemptView.outcome`."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeName:
+    """Who rendered: the node's id, and its name when it did."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptPage:
+    """``GET /api/v1/jobs/{id}/attempts``: tries that are over, by frame; those in progress come
+    with the first page."""
+
+    nodes: tuple[NodeName, ...]
+    attempts: tuple[AttemptSpan, ...]
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +214,24 @@ class FarmView:
     disk_free_bytes: int
     sequence: int
     """Number of the newest event; the event stream may be followed from here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FarmHistory:
+    """``GET /api/v1/farm/history``: the load of the last hours, one value for each minute.
+
+    The lists are equally long; the last value is the minute in progress. Nothing is known of the
+    time before the coordinator started.
+    """
+
+    start: float
+    """When the first minute began."""
+    minute_seconds: float
+    rendering: tuple[float, ...]
+    """Nodes rendering, averaged over the minute."""
+    online: tuple[float, ...]
+    """Nodes connected, averaged over the minute."""
+    frames_done: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,3 +276,40 @@ class Event:
     node: NodeView | None = None
     node_id: str = ""
     lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visitor:
+    """``GET /api/v1/me``: whose token this is, and what it lets its holder do."""
+
+    id: str
+    """Id of the token, as in the audit log."""
+    name: str
+    role: str
+    """``admin``, ``submit``, ``node`` or ``view``."""
+    may: tuple[str, ...]
+    """Of ``see``, ``submit`` (send scenes, queue jobs), ``steer`` (jobs) and ``nodes``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeAttempt:
+    """One frame that a node has tried and that is over."""
+
+    job: str
+    job_name: str
+    frame: int
+    epoch: int
+    started: float
+    ended: float
+    outcome: str
+    """As in `AttemptView`."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeHistory:
+    """``GET /api/v1/nodes/{id}/history``, the newest first."""
+
+    attempts: tuple[NodeAttempt, ...]
+    next: str | None
+    """For ``before``: where the page of older ones begins; None when there are none."""

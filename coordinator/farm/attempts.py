@@ -89,6 +89,7 @@ def _store_result(
         stats=message.stats,
         thumbnail=message.thumbnail,
         warnings=message.warnings,
+        preview=message.preview,
     )
     state.change_frame(job, position, state=FrameState.DONE, result=result, problem="")
     job.breaker.succeeded()

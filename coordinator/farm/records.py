@@ -81,6 +81,7 @@ class ResultRecord:
     stats: FrameStats
     thumbnail: str = ""
     warnings: tuple[str, ...] = ()
+    preview: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -372,6 +372,7 @@ def _frame_view(job: Job, position: int) -> FrameView:
         failures=record.failures,
         problem=record.problem,
         warnings=() if result is None else result.warnings,
+        preview="" if result is None else result.preview,
     )
 
 

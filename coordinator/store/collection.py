@@ -1,6 +1,6 @@
 """Garbage collection: blobs that no job refers to any more, found by mark and sweep.
 
-Marked is what a stored job needs: its manifest, the chunks in it, the files and thumbnails of its
+Marked is what a stored job needs: its manifest, the chunks in it, the files and pictures of its
 frames. Swept is what is not marked and has not been asked for during the grace period, in which
 an uploader may still submit the job that refers to it; whoever is slower is told what is missing
 and sends it again. A mark that cannot be completed deletes nothing.
@@ -90,8 +90,9 @@ def mark(connection: Connection, blobs: BlobStore) -> set[bytes]:
     for (text,) in connection.execute(results):
         result = msgspec.json.decode(text, type=ResultRecord)
         marked.update(bytes.fromhex(file.sha256) for file in result.files)
-        if result.thumbnail:
-            marked.add(bytes.fromhex(result.thumbnail))
+        for picture in (result.thumbnail, result.preview):
+            if picture:
+                marked.add(bytes.fromhex(picture))
     return marked
 
 

@@ -65,6 +65,8 @@ class RenderedFrame:
     stats: FrameStats
     thumbnail: Path | None = None
     """JPEG of at most 512 pixels a side through the scene's view transform, or None."""
+    preview: Path | None = None
+    """The same at full size, where browsers cannot show the render output; else None."""
     warnings: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
     """Lines that Blender logged during this frame, the last ones if there were many."""

@@ -246,7 +246,7 @@ class BlenderSession:
             frame_seconds=spec.limits.frame_seconds or self.options.frame_seconds,
         )
         try:
-            files, thumbnail = await asyncio.to_thread(_gather, spec, output, answer)
+            files, thumbnail, preview = await asyncio.to_thread(_gather, spec, output, answer)
         except checks.BadOutput as error:
             raise self._failed(FailureKind.OUTPUT, str(error)) from error
         self.frames_rendered += 1
@@ -262,6 +262,7 @@ class BlenderSession:
             files=files,
             stats=stats,
             thumbnail=thumbnail,
+            preview=preview,
             warnings=tuple(answer["warnings"]),
             log=self._log_since(log_before),
         )
@@ -571,8 +572,8 @@ def _make_below(scratch: Path, output: Path) -> Path:
 
 def _gather(
     spec: JobSpec, output: Path, answer: dict[str, Any]
-) -> tuple[tuple[Any, ...], Path | None]:
-    """Check the files of a frame and make its thumbnail; for a thread."""
+) -> tuple[tuple[Any, ...], Path | None, Path | None]:
+    """Check the files of a frame, make its thumbnail and find its preview; for a thread."""
     files = checks.collect(
         output,
         spec.outputs,
@@ -583,5 +584,8 @@ def _gather(
     main = next((file.source for file in files if file.root == "main"), None)
     shown = Path(answer["thumbnail"]) if answer["thumbnail"] else main
     if shown is None:
-        return files, None
-    return files, checks.make_thumbnail(shown, output / "small.jpg")
+        return files, None, None
+    thumbnail = checks.make_thumbnail(shown, output / "small.jpg")
+    # What makes no thumbnail could not be shown at full size either.
+    is_preview = bool(answer["thumbnail"]) and thumbnail is not None
+    return files, thumbnail, shown if is_preview else None

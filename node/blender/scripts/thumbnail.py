@@ -1,7 +1,8 @@
-"""A picture of the frame as the artist would see it, for formats that only Blender can show.
+"""A picture of the frame as the artist would see it, for formats that browsers cannot show.
 
-PNG, JPEG and their like already went through the scene's view transform and are made small by the
-node itself. Float and film formats did not: the render result is saved once more as a JPEG.
+PNG, JPEG and WebP files already went through the scene's view transform and any browser shows
+them. For all else the render result is saved once more as a JPEG, at full size and through the
+view transform, as Blender's render window shows it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import bpy
 
 from . import compat  # pyright: ignore[reportAttributeAccessIssue]
 
-SHOWN_ALREADY = frozenset({"PNG", "JPEG", "BMP", "TARGA", "TARGA_RAW", "WEBP", "IRIS"})
-QUALITY = 80
-"""Of the JPEG, in percent: it is made smaller afterwards."""
+SHOWN_ALREADY = frozenset({"PNG", "JPEG", "WEBP", "BMP"})
+QUALITY = 90
+"""Of the JPEG, in percent: people judge the frame by it."""
 
 
 def save(scene: Any, stem: str) -> str:
@@ -32,13 +33,15 @@ def save(scene: Any, stem: str) -> str:
         return ""
     kept = {
         name: getattr(settings, name)
-        for name in ("color_mode", "color_depth", "quality", "views_format")
+        for name in ("color_mode", "color_depth", "quality", "views_format", "color_management")
     }
     file_format = settings.file_format
     path = stem + ".jpg"
     try:
         compat.set_image_format(settings, "JPEG")
         settings.color_mode = "RGB"
+        # An output may have a colour space of its own; the render window shows the scene's.
+        settings.color_management = "FOLLOW_SCENE"
         settings.quality = QUALITY
         result.save_render(path, scene=scene)
     except (RuntimeError, TypeError):
