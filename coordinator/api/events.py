@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 
 from aiohttp import web
@@ -47,7 +48,10 @@ async def follow(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"X-Accel-Buffering": "no"})
     response.content_type = "text/event-stream"
     await response.prepare(request)
-    task = asyncio.create_task(_send(response, feed, position, job), name="event follower")
+    member, tokens = request[keys.MEMBER].id, request.app[keys.TOKENS]
+    task = asyncio.create_task(
+        _send(response, feed, position, job, lambda: tokens.knows(member)), name="event follower"
+    )
     followers.add(task)
     try:
         await task
@@ -64,12 +68,19 @@ async def follow(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def _send(response: web.StreamResponse, feed: EventFeed, position: int, job: str) -> None:
+async def _send(
+    response: web.StreamResponse,
+    feed: EventFeed,
+    position: int,
+    job: str,
+    is_let_in: Callable[[], bool],
+) -> None:
     # At once, so that a follower knows that it follows.
     await _write(response, b": following\n\n")
     now = asyncio.get_running_loop().time
     said = now()
-    while True:
+    # A token that is revoked ends the stream; whoever comes back with it is told why.
+    while is_let_in():
         text = b""
         news = feed.since(position)
         if news is None:

@@ -7,7 +7,9 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from ...protocol.views import Visitor
 from ..identity.joining import ROLES, JoinLocked, JoinRefused
+from ..identity.roles import PERMISSIONS, Role
 from ..identity.tokens import NAME_MAX_CHARS
 from . import guard, keys
 from .bodies import json_response, read_json
@@ -40,6 +42,7 @@ def routes() -> list[web.RouteDef]:
         web.post("/api/v1/join", join),
         web.post("/api/v1/sign-in", sign_in),
         web.post("/api/v1/sign-out", sign_out),
+        web.get("/api/v1/me", me),
     ]
 
 
@@ -99,3 +102,17 @@ async def sign_out(_request: web.Request) -> web.StreamResponse:
     response = json_response({})
     response.del_cookie(guard.COOKIE, path="/")
     return response
+
+
+@guard.serves(*Role)
+async def me(request: web.Request) -> web.StreamResponse:
+    """Say whose token this is and what it allows."""
+    member = request[keys.MEMBER]
+    return json_response(
+        Visitor(
+            id=member.id,
+            name=member.name,
+            role=member.role.value,
+            may=tuple(permission.value for permission in PERMISSIONS[member.role]),
+        )
+    )

@@ -19,6 +19,26 @@ class Role(str, Enum):
     """See everything, change nothing."""
 
 
+class Permission(str, Enum):
+    """What a person may do; the page leaves out whatever its visitor may not."""
+
+    SEE = "see"
+    SUBMIT = "submit"
+    """Send scenes and queue jobs."""
+    STEER = "steer"
+    """Pause, resume, cancel, retry, remove jobs."""
+    NODES = "nodes"
+    """Take nodes out of service and back, and change their settings."""
+
+
+PERMISSIONS: dict[Role, tuple[Permission, ...]] = {
+    Role.VIEW: (Permission.SEE,),
+    Role.SUBMIT: (Permission.SEE, Permission.SUBMIT, Permission.STEER),
+    Role.ADMIN: (Permission.SEE, Permission.SUBMIT, Permission.STEER, Permission.NODES),
+    Role.NODE: (),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """The holder of a token that was shown and found good."""

@@ -46,6 +46,10 @@ class TokenBook:
                 return member
         return None
 
+    def knows(self, member_id: str) -> bool:
+        """Whether this member is still let in."""
+        return any(member.id == member_id for member in self._members.values())
+
     async def issue(self, name: str, role: Role, also: Also | None = None) -> str:
         """Make a token for a device called ``name``, durable when this returns.
 

@@ -7,6 +7,7 @@ import { JobPage } from "./job.js";
 import { Nodes } from "./nodes.js";
 import { Overview } from "./overview.js";
 import { SignIn, signInFromAddress } from "./sign-in.js";
+import { Account, cannotSee, forgetVisitor, meetVisitor } from "./visitor.js";
 
 const THEMES = ["auto", "light", "dark"];
 const CONNECTIONS = { connecting: "Connecting …", live: "Live", lost: "Reconnecting …" };
@@ -50,6 +51,7 @@ class App {
       localStorage.setItem("theme", next);
       this.drawTheme();
     });
+    this.account = new Account(() => this.signOut("You are signed out."));
     this.nav = h("nav", { "aria-label": "Pages" }, this.links.jobs, this.links.nodes);
     document.getElementById("top").append(
       h(
@@ -62,6 +64,7 @@ class App {
       this.nav,
       h("span", { class: "spacer" }),
       this.connection,
+      this.account.element,
       this.theme,
     );
     document.querySelector(".skip").addEventListener("click", (event) => {
@@ -83,6 +86,13 @@ class App {
 
   async enter() {
     try {
+      await meetVisitor();
+      this.account.update();
+      const problem = cannotSee();
+      if (problem) {
+        this.signOut(problem);
+        return;
+      }
       await this.farm.start();
     } catch (error) {
       if (error.status === 401) this.signOut("");
@@ -99,6 +109,8 @@ class App {
     this.farm.stop();
     this.farm.setConnection("connecting");
     this.isIn = false;
+    forgetVisitor();
+    this.account.update();
     show(this.nav, false);
     setText(this.connectionText, "");
     setAttribute(this.connection, "data-state", null);

@@ -42,9 +42,12 @@ export function confirm(question, explanation, verb) {
   });
 }
 
-/** A button that runs `act` once at a time and says what went wrong. */
-export function actionButton(label, act, kind = "") {
-  const button = h("button", { type: "button", class: kind }, label);
+/**
+ * A button that runs `act` once at a time and says what went wrong. It is only there for visitors
+ * who may do what it `needs` (see visitor.js); "" for what changes nothing on the farm.
+ */
+export function actionButton(label, act, kind = "", needs = "steer") {
+  const button = h("button", { type: "button", class: kind, "data-needs": needs || null }, label);
   button.addEventListener("click", async () => {
     if (button.getAttribute("aria-disabled") === "true") return;
     // Not `disabled`: that would drop the keyboard's place on the page.
@@ -81,7 +84,7 @@ export class JobControls {
     });
     this.element = h(
       "div",
-      { class: "buttons", role: "group", "aria-label": `Actions for ${job.name}` },
+      { class: "buttons", role: "group", "aria-label": `Actions for ${job.name}`, "data-needs": "steer" },
       this.resume,
       this.pause,
       this.retry,

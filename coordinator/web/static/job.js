@@ -49,7 +49,7 @@ export class JobPage {
     const setPriority = actionButton("Set", async () => {
       farm.setJob(await api.patch(api.jobPath(id), { priority: this.priority.valueAsNumber }));
     });
-    this.priorityForm = h("form", { class: "priority" }, h("label", { for: "priority" }, "Priority"), this.priority, setPriority);
+    this.priorityForm = h("form", { class: "priority", "data-needs": "steer" }, h("label", { for: "priority" }, "Priority"), this.priority, setPriority);
     this.priorityForm.addEventListener("submit", (event) => {
       event.preventDefault();
       setPriority.click();

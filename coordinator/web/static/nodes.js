@@ -110,9 +110,9 @@ class NodeCard {
     const act = (verb) => async () => {
       farm.setNode(await api.post(`/nodes/${encodeURIComponent(this.node.id)}/${verb}`));
     };
-    this.drain = actionButton("Drain", act("drain"));
+    this.drain = actionButton("Drain", act("drain"), "", "nodes");
     this.drain.title = "Finish what it renders, then take nothing new";
-    this.enable = actionButton("Enable", act("enable"), "primary");
+    this.enable = actionButton("Enable", act("enable"), "primary", "nodes");
     this.element = h(
       "article",
       { class: "card node-card", "aria-label": `Node ${node.name}` },

@@ -29,7 +29,7 @@ export class Overview {
       h("p", {}, "In Blender, choose Render ▸ Render Animation on Farm. Or in a terminal:"),
       h("pre", {}, "rendermill submit scene.blend"),
     );
-    this.older = actionButton("Show older jobs", () => farm.loadMoreJobs());
+    this.older = actionButton("Show older jobs", () => farm.loadMoreJobs(), "", "");
     this.element = h(
       "div",
       { class: "page" },

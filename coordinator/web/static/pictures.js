@@ -21,7 +21,7 @@ export class Pictures {
     this.more = actionButton("Show more", async () => {
       this.limit += PICTURES_PER_STEP;
       this.draw();
-    });
+    }, "", "");
     this.element = h("div", {}, this.none, this.wall, h("p", { class: "centred" }, this.more));
   }
 
