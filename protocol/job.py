@@ -141,6 +141,11 @@ class Limits:
     """No sign of life at all from Blender (no message, no output, no CPU time used)."""
     frame_seconds: float = 0.0
     """One frame in all."""
+    no_progress_seconds: float = 0.0
+    """Begun, and Blender's progress of the frame stands still; watched by the coordinator. Only for
+    scenes whose engine tells progress: one that tells none stands still all the time."""
+    shortest_seconds: float = 0.0
+    """A frame that is done sooner is taken for a failure (missing textures render fast)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

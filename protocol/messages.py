@@ -16,6 +16,7 @@ from enum import Enum
 
 from .job import JobSpec
 from .machine import Machine
+from .node_settings import FarmSettings, NodeSettings
 
 MESSAGE_MAX_BYTES = 1024 * 1024
 LOG_LINES_MAX = 200
@@ -34,6 +35,8 @@ class FailureKind(str, Enum):
     """No sign of life for longer than allowed."""
     TOO_LONG = "too_long"
     """The frame took longer than its limit."""
+    TOO_SHORT = "too_short"
+    """The frame was done sooner than the shortest time its job allows; said by the coordinator."""
     MEMORY = "memory"
     """The machine had too little memory, or a limit was reached."""
     OUTPUT = "output"
@@ -79,6 +82,17 @@ class FrameStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Availability:
+    """Whether the node takes frames now, and why not (user at the machine, outside its hours)."""
+
+    available: bool
+    reason: str = ""
+    """One sentence; '' when it takes frames."""
+    changes_at: float | None = None
+    """When this changes next if nobody touches the machine, seconds since 1970; None: unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
     """First message after connecting."""
 
@@ -94,6 +108,10 @@ class Hello:
     """Leases this process still works on, or whose results wait in its outbox."""
     scenes: tuple[str, ...] = ()
     """Manifest hashes whose files are complete in the cache, most recent first, at most 100."""
+    settings: NodeSettings | None = None
+    """What the node was started with; None: only the tags of its machine."""
+    availability: Availability = Availability(available=True)
+    """As of now; every change comes as a message of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,14 +224,6 @@ class JobScript:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Availability:
-    """Whether the node takes frames now, and why not (user at the machine, outside its hours)."""
-
-    available: bool
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Goodbye:
     """The node stops by its own will; it holds nothing any more."""
 
@@ -252,6 +262,8 @@ class Welcome:
     keep: tuple[FrameRef, ...] = ()
     """Of `Hello.holding`, the leases that still hold. Rendering of the others stops; finished
     results may still be offered."""
+    settings: FarmSettings | None = None
+    """What an administrator has set for this node; None: the coordinator does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,6 +323,20 @@ class SetDraining:
     draining: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigureNode:
+    """An administrator has changed what the farm sets for this node; the whole of it."""
+
+    settings: FarmSettings
+
+
 CoordinatorMessage = (
-    Welcome | Assign | Revoke | FrameAccepted | FrameRefused | ForgetJob | SetDraining
+    Welcome
+    | Assign
+    | Revoke
+    | FrameAccepted
+    | FrameRefused
+    | ForgetJob
+    | SetDraining
+    | ConfigureNode
 )

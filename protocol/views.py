@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from .job import JobSpec
 from .machine import Machine
 from .messages import FrameFile, FrameStats
+from .node_settings import FarmSettings, NodeSettings
 from .states import FrameState, JobState, NodeState
 
 
@@ -58,6 +59,18 @@ class FrameCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AvoidedNode:
+    """A node that a job keeps away from."""
+
+    node: str
+    name: str
+    until: float | None
+    """When it is forgiven by itself; None: only by hand, for it has too little memory."""
+    reason: str
+    """One sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
     """A job as listed."""
 
@@ -88,6 +101,8 @@ class JobView:
     manifest: str
     scene_bytes: int
     scene_files: int
+    avoids: tuple[AvoidedNode, ...] = ()
+    """Nodes it keeps away from now, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +211,12 @@ class NodeView:
     frame: int | None
     progress: float
     frames_done: int
+    settings: NodeSettings = NodeSettings()
+    """What holds for it: the farm's settings, and its own where the farm has none."""
+    farm_settings: FarmSettings = FarmSettings()
+    """What was set for it here, by an administrator."""
+    changes_at: float | None = None
+    """When it takes work again, or takes no more, if nobody touches it; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
