@@ -42,6 +42,7 @@ def capture(
     frames: str | None = None,
     snapshot: Path | None = None,
     dependencies: Dependencies | None = None,
+    tree: Tree | None = None,
     name: str = "",
     priority: int = PRIORITY_NORMAL,
     order: FrameOrder = FrameOrder.FORWARD,
@@ -54,7 +55,8 @@ def capture(
     ``frames`` is a range in the grammar of `protocol.frames`; without it an animation has the
     scene's frames and an image the current one. ``snapshot`` is the copy that travels (see
     `snapshot.save_snapshot`); without it the saved file itself travels, which lacks unsaved
-    changes. ``dependencies`` may be found beforehand, step by step.
+    changes. ``dependencies`` may be found beforehand, step by step, and so may their ``tree``
+    (of `blend_path` and those files).
 
     Raises `CaptureError` and `protocol.frames.FrameRangeError`.
     """
@@ -64,7 +66,7 @@ def capture(
     if snapshot is None and not bpy.data.filepath:
         raise CaptureError("The file has never been saved, and there is no snapshot to send.")
     found = dependencies or find_dependencies()
-    tree = plant(blend, found.files)
+    tree = tree or plant(blend, found.files)
     warnings = list(found.warnings)
     if snapshot is None and bpy.data.is_dirty:
         warnings.append("The open file has changes that are not saved and will not be rendered.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ntpath
 import posixpath
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ...protocol.job import SceneRoot
@@ -18,6 +18,9 @@ from .paths import is_windows_absolute
 
 MAIN_ROOT = "scene"
 """Place in the tree of the drive that holds the .blend."""
+
+FILES_AT_ONCE = 200
+"""Files given their place in one step: about 3 ms."""
 
 
 @dataclass(slots=True)
@@ -37,6 +40,13 @@ def plant(blend: str, files: Iterable[str]) -> Tree:
     Two spellings of one file (case aside, on systems where it does not count) get one place.
     """
     tree = Tree()
+    for _ in iterate_plant(tree, blend, files):
+        pass
+    return tree
+
+
+def iterate_plant(tree: Tree, blend: str, files: Iterable[str]) -> Iterator[None]:
+    """As `plant`, into an empty ``tree``, in short steps: for callers with a time budget."""
     by_drive: dict[str, list[str]] = {}
     for path in [blend, *files]:
         by_drive.setdefault(_drive(path), []).append(path)
@@ -46,14 +56,16 @@ def plant(blend: str, files: Iterable[str]) -> Tree:
         taken.add(name)
         folder = _common_folder(paths)
         tree.roots.append(SceneRoot(folder=folder, path=name))
-        for path in paths:
-            _place(tree, path, folder, name)
-    return tree
+        yield
+        depth = len(_split(folder))
+        for number, path in enumerate(paths, 1):
+            _place(tree, path, depth, name)
+            if number % FILES_AT_ONCE == 0:
+                yield
 
 
-def _place(tree: Tree, path: str, folder: str, root: str) -> None:
-    below = [part for part in _split(path)[len(_split(folder)) :] if part]
-    place = unicodedata.normalize("NFC", "/".join([root, *below]))
+def _place(tree: Tree, path: str, depth: int, root: str) -> None:
+    place = unicodedata.normalize("NFC", "/".join([root, *_split(path)[depth:]]))
     try:
         tree.places[path] = check_path(place)
     except ManifestError as error:

@@ -18,10 +18,11 @@ from ...protocol.frames import FrameRangeError
 from ...protocol.job import JobKind
 from ...protocol.manifest import ManifestError
 from ...protocol.scene import CapturedScene
-from ..scene.capture import CaptureError, capture
+from ..scene.capture import CaptureError, blend_path, capture
 from ..scene.checks import Finding, Severity, check
 from ..scene.dependencies import Dependencies, iterate_dependencies
 from ..scene.snapshot import SnapshotError, save_snapshot, snapshot_name
+from ..scene.tree import Tree, iterate_plant
 
 CAPTURE_ERRORS = (CaptureError, FrameRangeError, ManifestError, SnapshotError)
 
@@ -73,6 +74,9 @@ class Packing:
         from ..client.artist import new_snapshot_folder
 
         self._folder = new_snapshot_folder(self.snapshots)
+        tree = Tree()
+        for _ in iterate_plant(tree, blend_path(), found.files):
+            yield "Giving each file its place"
         yield "Checking the scene"
         # The copy is written last: a scene that is refused must not cost a save.
         captured = capture(
@@ -80,6 +84,7 @@ class Packing:
             kind=self.kind,
             snapshot=self._folder / snapshot_name(),
             dependencies=found,
+            tree=tree,
             **self.options,
         )
         self.findings = check(self.scene, captured)
