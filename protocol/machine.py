@@ -52,3 +52,6 @@ class Machine:
     tags: tuple[str, ...] = ()
     sandbox: str = "none"
     """How Blender is confined here: ``bubblewrap``, ``rlimits`` or ``none``."""
+    gpu_only: bool = False
+    """It stands for a GPU beside other nodes on the same computer: frames for the processors
+    are for those."""

@@ -46,6 +46,8 @@ class NodeState(str, Enum):
     """Ready for frames."""
     RENDERING = "rendering"
     """Holds at least one lease."""
+    UNAVAILABLE = "unavailable"
+    """Connected, and takes nothing now: its user is there, or it is outside its hours."""
     DRAINING = "draining"
     """Finishes what it holds and takes nothing new."""
     DISABLED = "disabled"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .job import JobSpec
 from .machine import Machine
 from .messages import FrameFile, FrameStats
-from .node_settings import FarmSettings, NodeSettings
+from .node_settings import NOTHING_SET, PLAIN, FarmSettings, NodeSettings
 from .states import FrameState, JobState, NodeState
 
 
@@ -211,9 +211,9 @@ class NodeView:
     frame: int | None
     progress: float
     frames_done: int
-    settings: NodeSettings = NodeSettings()
+    settings: NodeSettings = PLAIN
     """What holds for it: the farm's settings, and its own where the farm has none."""
-    farm_settings: FarmSettings = FarmSettings()
+    farm_settings: FarmSettings = NOTHING_SET
     """What was set for it here, by an administrator."""
     changes_at: float | None = None
     """When it takes work again, or takes no more, if nobody touches it; None: unknown."""

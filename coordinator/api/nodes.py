@@ -1,18 +1,20 @@
-"""Nodes: list, look at, take out of service and back."""
+"""Nodes: list, look at, set, take out of service and back."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import web
 
+from ...protocol.node_settings import NOTHING_SET, FarmSettings, OnReturn, SettingsError, change
 from ...protocol.views import NodeView
-from ..farm.events import FarmEvent, NodeDisabled, NodeDrained, NodeEnabled
+from ..farm.events import FarmEvent, NodeConfigured, NodeDisabled, NodeDrained, NodeEnabled
 from ..identity.roles import Role
 from . import guard, keys
 from .audit import audit_entry
-from .bodies import json_response
+from .bodies import json_response, read_json
 from .problems import Refused
 
 _NODE = "/api/v1/nodes/{node:[^{}/]{1,64}}"
@@ -23,6 +25,7 @@ def routes() -> list[web.RouteDef]:
     return [
         web.get("/api/v1/nodes", list_nodes),
         web.get(_NODE, show),
+        web.patch(_NODE, configure),
         web.post(f"{_NODE}/drain", drain),
         web.post(f"{_NODE}/disable", disable),
         web.post(f"{_NODE}/enable", enable),
@@ -48,6 +51,39 @@ def _view(request: web.Request) -> NodeView:
 @guard.serves(*guard.SEE)
 async def show(request: web.Request) -> web.StreamResponse:
     """Show one node."""
+    return json_response(_view(request))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeChange:
+    """Body of ``PATCH``: what is not named stays; ``reset`` gives the node's own back."""
+
+    tags: tuple[str, ...] | None = None
+    schedule: str | None = None
+    idle_minutes: float | None = None
+    max_load: float | None = None
+    on_return: OnReturn | None = None
+    reset: tuple[str, ...] = ()
+
+
+@guard.serves(Role.ADMIN)
+async def configure(request: web.Request) -> web.StreamResponse:
+    """Change what the farm sets for a node."""
+    body = await read_json(request, NodeChange)
+    node = request.match_info["node"]
+    changes = FarmSettings(
+        tags=body.tags,
+        schedule=body.schedule,
+        idle_minutes=body.idle_minutes,
+        max_load=body.max_load,
+        on_return=body.on_return,
+    )
+    try:
+        change(NOTHING_SET, changes, body.reset)
+    except SettingsError as error:
+        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+    event = NodeConfigured(node=node, changes=changes, reset=body.reset)
+    await request.app[keys.CONDUCTOR].request(event, audit_entry(request, "configure", node))
     return json_response(_view(request))
 
 

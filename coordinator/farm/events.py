@@ -12,6 +12,7 @@ from enum import Enum
 
 from ...protocol.job import JobSpec
 from ...protocol.messages import Hello, NodeMessage
+from ...protocol.node_settings import FarmSettings
 
 
 class Refusal(str, Enum):
@@ -173,6 +174,17 @@ class NodeEnabled:
     node: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfigured:
+    """Change what the farm sets for a node; checked with `node_settings.change` before."""
+
+    node: str
+    changes: FarmSettings
+    """What is None stays as it is."""
+    reset: tuple[str, ...] = ()
+    """Names of settings that are the node's own again."""
+
+
 FarmEvent = (
     NodeJoined
     | NodeDisconnected
@@ -191,4 +203,5 @@ FarmEvent = (
     | NodeDrained
     | NodeDisabled
     | NodeEnabled
+    | NodeConfigured
 )

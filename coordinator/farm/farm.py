@@ -15,10 +15,8 @@ from .attempts import forgive
 from .config import FarmConfig
 from .copies import plan_search, search
 from .decisions import Decision
-from .ending import conclude, end
+from .ending import conclude
 from .events import (
-    AssemblyFailed,
-    AssemblyFinished,
     FarmEvent,
     FarmRefusal,
     JobCancelled,
@@ -27,6 +25,7 @@ from .events import (
     JobResumed,
     JobSubmitted,
     MessageReceived,
+    NodeConfigured,
     NodeDisabled,
     NodeDisconnected,
     NodeDrained,
@@ -92,8 +91,6 @@ class Farm(FarmViews):
         for job in state.jobs.values():
             depends = job.record.spec.depends_on
             job.waits_for = {other for other in depends if not state.is_done(other)}
-            if job.record.state is JobState.ASSEMBLING:
-                state.outcome.assemblies[job.id] = None
             for position, record in job.table.records.items():
                 self._restore_frame(job.id, position, record)
         for node in state.nodes.values():
@@ -108,7 +105,9 @@ class Farm(FarmViews):
             result = record.result
             job.breaker.succeeded()
             node = state.nodes.get(result.node)
-            if node is not None and not job.has_ended:
+            if position == job.table.film:
+                pass  # Says nothing of how long frames take.
+            elif node is not None and not job.has_ended:
                 requires = job.record.spec.requires
                 elsewhere = node.slowness(requires.engine, requires.device)
                 job.speeds.learn(node.id, position, result.stats.seconds, elsewhere)
@@ -203,10 +202,11 @@ class Farm(FarmViews):
                 orders.disable(state, orders.find_node(state, event.node))
             case NodeEnabled():
                 orders.enable(state, orders.find_node(state, event.node))
+            case NodeConfigured():
+                node = orders.find_node(state, event.node)
+                presence.configure(state, node, event.changes, event.reset)
             case JobSubmitted():
                 orders.submit(state, event)
-            case AssemblyFinished() | AssemblyFailed():
-                self._assembled(event)
             case _:
                 self._handle_order(event)
 
@@ -237,17 +237,6 @@ class Farm(FarmViews):
                 orders.approve_scouts(state, job)
             case JobRemoved():
                 orders.remove(state, job)
-
-    def _assembled(self, event: AssemblyFinished | AssemblyFailed) -> None:
-        state = self.state
-        job = state.jobs.get(event.job)
-        if job is None or job.record.state is not JobState.ASSEMBLING:
-            return
-        if isinstance(event, AssemblyFinished):
-            end(state, job, JobState.DONE)
-        else:
-            state.change_job(job, assembly_failed=True, problem=event.reason)
-            end(state, job, JobState.FAILED)
 
 
 __all__ = ["Farm", "FarmRefusal"]

@@ -55,6 +55,9 @@ def mismatch(requires: Requirements, node: str, machine: Machine) -> Mismatch | 
     for tag in requires.tags:
         if tag not in machine.tags:
             return Mismatch(f'the tag "{tag}"', "does not have it", "do not have it")
+    if machine.gpu_only and requires.device is Device.CPU:
+        needs = "a node that renders on its processors"
+        return Mismatch(needs, "is for its GPU only", "are for their GPU only")
     if not fits_memory(requires, machine):
         need = f"{requires.memory_bytes / _GIB:.1f} GiB of memory"
         return Mismatch(need, "has less", "have less")

@@ -20,6 +20,8 @@ class Node:
     connected: bool = False
     available: bool = True
     unavailable_because: str = ""
+    changes_at: float | None = None
+    """When it is available again, or no more, as it said itself."""
     suspect: bool = False
     """Silent for longer than a heartbeat may be late: gets nothing new."""
     last_seen: float = 0.0
@@ -78,7 +80,7 @@ class Node:
         """Return what is known of its speed with an engine on a device."""
         return self.speeds.setdefault((engine, device), Slowness())
 
-    def state(self) -> NodeState:
+    def state(self) -> NodeState:  # noqa: PLR0911 - one line for each state
         """Return its state as people see it."""
         if not self.connected:
             return NodeState.OFFLINE
@@ -88,6 +90,8 @@ class Node:
             return NodeState.DRAINING
         if self.leases:
             return NodeState.RENDERING
+        if not self.available:
+            return NodeState.UNAVAILABLE
         if not self.record.machine.blenders:
             return NodeState.JOINING
         return NodeState.IDLE

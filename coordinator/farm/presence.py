@@ -8,6 +8,7 @@ from ...protocol import PROTOCOL_VERSION
 from ...protocol.machine import Machine
 from ...protocol.messages import (
     Availability,
+    ConfigureNode,
     FailureKind,
     FrameDone,
     FrameFailed,
@@ -26,6 +27,7 @@ from ...protocol.messages import (
     SetDraining,
     Welcome,
 )
+from ...protocol.node_settings import FarmSettings, NodeSettings, change, effective
 from ...protocol.states import FrameState, JobState
 from .attempts import fail, find_lease, hand_back, lose, take_failure, take_result
 from .leases import Lease
@@ -80,8 +82,7 @@ def join(state: FarmState, hello: Hello) -> None:
     elif node.connected:
         _leave(state, node)
     node.connected = True
-    node.available = True
-    node.unavailable_because = ""
+    _note_availability(node, hello.availability)
     node.suspect = False
     node.last_seen = state.now
     state.online += 1
@@ -91,11 +92,11 @@ def join(state: FarmState, hello: Hello) -> None:
         name=hello.name,
         incarnation=hello.incarnation,
         software=hello.software,
-        machine=hello.machine,
+        settings=hello.settings or NodeSettings(tags=hello.machine.tags),
     )
+    change_machine(state, node, hello.machine)
     for scene in reversed(hello.scenes[:SCENES_PER_NODE]):
         note_scene(state, node, scene, True)
-    state.match_node(node)
     watch(state, node)
     keep = _readopt(state, node, hello.holding)
     welcome = Welcome(
@@ -103,6 +104,7 @@ def join(state: FarmState, hello: Hello) -> None:
         heartbeat_seconds=state.config.heartbeat_seconds,
         lease_seconds=state.config.lease_seconds,
         keep=keep,
+        settings=node.record.farm_settings,
     )
     state.outcome.send(node, welcome)
     if not node.is_enabled:
@@ -312,8 +314,7 @@ def _hear_joined(state: FarmState, node: Node, message: NodeMessage) -> None:
         case SceneHeld():
             note_scene(state, node, message.manifest, message.held)
         case Availability():
-            node.available = message.available
-            node.unavailable_because = "" if message.available else message.reason
+            _note_availability(node, message)
             state.place(node)
             state.outcome.show_node(node)
         case MachineChanged():
@@ -351,7 +352,30 @@ def _note_frame(
     state.outcome.show_node(node)
 
 
+def _note_availability(node: Node, said: Availability) -> None:
+    node.available = said.available
+    node.unavailable_because = "" if said.available else said.reason
+    node.changes_at = said.changes_at
+
+
 def change_machine(state: FarmState, node: Node, machine: Machine) -> None:
     """The machine can do something else now; frames it already has stay with it."""
-    save_node(state, node, machine=machine)
+    tags = effective(node.record.settings, node.record.farm_settings).tags
+    save_node(state, node, machine=replace(machine, tags=tags))
     state.match_node(node)
+
+
+def configure(state: FarmState, node: Node, changes: FarmSettings, reset: tuple[str, ...]) -> None:
+    """Change what the farm sets for a node; its tags count for the next frame it is given.
+
+    The change is one that `node_settings.change` makes.
+    """
+    settings = change(node.record.farm_settings, changes, reset)
+    save_node(state, node, farm_settings=settings)
+    state.outcome.send(node, ConfigureNode(settings=settings))
+    machine = node.record.machine
+    if node.connected:
+        change_machine(state, node, machine)
+    else:
+        tags = effective(node.record.settings, settings).tags
+        save_node(state, node, machine=replace(machine, tags=tags))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ...protocol.job import JobSpec
 from ...protocol.machine import Machine
 from ...protocol.messages import FrameFile, FrameStats
+from ...protocol.node_settings import NOTHING_SET, PLAIN, FarmSettings, NodeSettings
 from ...protocol.states import FrameState, JobState
 
 FIRST_GENERATION = 1
@@ -139,7 +140,12 @@ class NodeRecord:
     incarnation: str
     software: str
     machine: Machine
+    """With the tags that hold for it, whoever set them."""
     drained: bool = False
     disabled: bool = False
     last_seen: float = 0.0
     frames_done: int = 0
+    settings: NodeSettings = PLAIN
+    """What it was started with, as it said last."""
+    farm_settings: FarmSettings = NOTHING_SET
+    """What an administrator has set for it here; goes before its own."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ...protocol.job import JobSpec
+from ...protocol.node_settings import effective
 from ...protocol.states import FrameState, JobState
 from ...protocol.views import (
     AttemptView,
@@ -321,6 +322,17 @@ class FarmViews:
             views.extend(self._running(lease) for lease in job.leases_at.get(position, ()))
         return tuple(sorted(views, key=lambda view: (view.started, view.epoch)))
 
+    def leases(self, job_id: str) -> Iterator[Lease]:
+        """Yield the tries of a job that are in progress, oldest first; not to be changed."""
+        job = self.state.jobs.get(job_id)
+        if job is not None:
+            yield from sorted(job.leases.values(), key=lambda lease: lease.epoch)
+
+    def node_name(self, node_id: str) -> str:
+        """Return the name of a node; its id where it is not known."""
+        node = self.state.nodes.get(node_id)
+        return node_id if node is None else node.record.name
+
     def _running(self, lease: Lease) -> AttemptView:
         return AttemptView(
             node=lease.node,
@@ -412,4 +424,7 @@ def _node_view(node: Node, now: float) -> NodeView:
         frame=None if head is None else head.frame,
         progress=0.0 if head is None else head.fraction,
         frames_done=node.frames_done,
+        settings=effective(node.record.settings, node.record.farm_settings),
+        farm_settings=node.record.farm_settings,
+        changes_at=node.changes_at if node.connected else None,
     )

@@ -114,6 +114,8 @@ nodes = Table(
     Column("disabled", Boolean, nullable=False),
     Column("last_seen", Float, nullable=False),
     Column("frames_done", Integer, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("farm_settings", Text, nullable=False),
 )
 
 scripts = Table(
