@@ -12,6 +12,10 @@ place, and the folders are flushed too. It runs before a job is accepted, and by
 `UNSETTLED_MAX_BYTES` have arrived. After a power cut a file in ``arriving/`` may be torn, one in
 its place never is; so at a start only ``arriving/`` is hashed again.
 
+A disk may damage what it has kept. Bytes that are read whole are hashed on the way; a blob that is
+not what its name says goes to ``damaged/`` and is missing from then on, so that nobody is served
+it and whoever has the right bytes may send them again.
+
 Everything here blocks; call it from a thread. Every method may be called from several at once.
 """
 
@@ -27,14 +31,16 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from ...protocol.codec import is_sha256
-from . import DiskFull, StoreError, StoreFailed
+from . import DiskFull, StoreFailed
+from .incoming import ROOM_CHECK_BYTES, Incoming, WrongHash
 
 _log = logging.getLogger(__name__)
 
@@ -44,11 +50,7 @@ UNSETTLED_MAX_BYTES = 256 * 1024 * 1024
 DISK_RESERVE_BYTES = 256 * 1024 * 1024
 """Left free for the database and the system: a full disk must never be why a commit fails."""
 
-ROOM_CHECK_BYTES = 16 * 1024 * 1024
-"""What comes without its length being known before is held against the free space this often."""
-
-_DECODED_INPUT_BYTES = 4096
-"""Compressed bytes decoded at once: zstd makes up to 32,750 times as many of them (128 MiB)."""
+_PIECE_BYTES = 1024 * 1024
 
 _FLUSH_THREADS = 16
 """fsyncs in flight where there is no syncfs; a journalling file system commits them together."""
@@ -59,8 +61,8 @@ _SYNCFS_REPORTS_ERRORS_SINCE = (5, 8)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class WrongHash(StoreError):
-    """Bytes that do not hash to the name they came with."""
+class BlobDamaged(FileNotFoundError):
+    """The bytes on the disk are not those the name stands for; the blob counts as missing now."""
 
 
 class BlobStore:
@@ -70,6 +72,12 @@ class BlobStore:
         self, folder: Path, on_failure: Callable[[str], None], reserve: int = DISK_RESERVE_BYTES
     ) -> None:
         self._folder = folder
+        self.on_damage: Callable[[str], None] = lambda _: None
+        """Told, from any thread, the name of each blob that turned out to be damaged."""
+        # Times of use must not jump with the system's date: what was used a moment ago would be
+        # taken for unused, and collected.
+        self._date = time.time() - time.monotonic()
+        self._damaged_folder = folder / "damaged"
         self._arriving_folder = folder / "arriving"
         self._temp_folder = folder / "temp"
         self._on_failure = on_failure
@@ -92,7 +100,12 @@ class BlobStore:
 
     def open(self) -> None:
         """Make the folders, drop temp files, and check again what arrived before a crash."""
-        for folder in (self._folder, self._arriving_folder, self._temp_folder):
+        for folder in (
+            self._folder,
+            self._arriving_folder,
+            self._temp_folder,
+            self._damaged_folder,
+        ):
             folder.mkdir(parents=True, exist_ok=True)
         present = {entry.name for entry in os.scandir(self._folder)}
         missing = [name for name in _fan_names() if name not in present]
@@ -119,6 +132,11 @@ class BlobStore:
         if self._unsettled:
             self.settle()
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the disk has failed for good."""
+        return bool(self._failed)
+
     def close(self) -> None:
         """Settle what arrived and let go of the folder."""
         if not self._failed:
@@ -131,6 +149,10 @@ class BlobStore:
 
     # --- questions ----------------------------------------------------------------------------
 
+    def now(self) -> float:
+        """Return the time of use as files get it: seconds since 1970 that never jump."""
+        return self._date + time.monotonic()
+
     def missing(self, names: Iterable[str]) -> list[str]:
         """Return those of ``names`` that are not here, in order; those that are count as used now.
 
@@ -138,12 +160,13 @@ class BlobStore:
         has that long to submit the job that refers to it.
         """
         absent: list[str] = []
+        used = self.now()
         with self._lock:
             for name in names:
                 # One that has only arrived takes its time of use along when it is moved.
                 place = "arriving" if name in self._unsettled else name[:2]
                 try:
-                    os.utime(f"{self._folder}/{place}/{name}")
+                    os.utime(f"{self._folder}/{place}/{name}", (used, used))
                 except FileNotFoundError:
                     absent.append(name)
         return absent
@@ -172,9 +195,49 @@ class BlobStore:
             return self._place(name).open("rb")
 
     def read(self, name: str) -> bytes:
-        """Return all bytes of a blob. Raises `FileNotFoundError`. For blobs of bounded size."""
+        """Return all bytes of a blob, checked. For blobs of bounded size.
+
+        Raises `FileNotFoundError`, `BlobDamaged`.
+        """
         with self.open_blob(name) as file:
-            return file.read()
+            data = file.read()
+        if hashlib.sha256(data).hexdigest() != name:
+            raise self.set_aside(name)
+        return data
+
+    def check(self, name: str) -> int:
+        """Read a blob of any size and return its length. Raises as `read`, and OSError."""
+        length = 0
+        digest = hashlib.sha256()
+        with self.open_blob(name) as file:
+            while piece := file.read(_PIECE_BYTES):
+                digest.update(piece)
+                length += len(piece)
+        if digest.hexdigest() != name:
+            raise self.set_aside(name)
+        return length
+
+    def set_aside(self, name: str) -> BlobDamaged:
+        """Keep a damaged blob from being served; return the error to raise."""
+        with self._lock:
+            is_arrived = name in self._unsettled
+            if is_arrived:
+                self._unsettled_bytes -= self._unsettled.pop(name)
+            place = self._arriving_folder / name if is_arrived else self._place(name)
+            with contextlib.suppress(FileNotFoundError):
+                place.replace(self._damaged_folder / name)
+        _log.error("blob is damaged on the disk, set aside: blob=%s", name)
+        self.on_damage(name)
+        return BlobDamaged(errno.ENOENT, "the blob was damaged on the disk", name)
+
+    def names(self) -> Iterator[tuple[str, int]]:
+        """Yield the name and length in bytes of every settled blob."""
+        for fan in _fan_names():
+            for entry in os.scandir(self._folder / fan):
+                # What a file manager or a person has left there is not ours to judge.
+                if is_sha256(entry.name):
+                    with contextlib.suppress(FileNotFoundError):
+                        yield entry.name, entry.stat().st_size
 
     def free_bytes(self) -> int:
         """Free bytes of the disk."""
@@ -231,7 +294,7 @@ class BlobStore:
             path = temp + name
             with self._writing():
                 try:
-                    _write_file(path, data)
+                    _write_file(path, data, self.now())
                     with self._lock:
                         # Renamed and listed under one lock: a barrier sees both or neither.
                         os.rename(path, arriving + name)  # noqa: PTH104
@@ -283,6 +346,8 @@ class BlobStore:
         self._require_working()
         with self._writing():
             # Nothing was promised yet: a disk that is full at this point is an answer.
+            used = self.now()
+            os.utime(path, (used, used))
             _flush(file.fileno())
         file.close()
         place = self._place(name)
@@ -359,7 +424,7 @@ class BlobStore:
     # --- collection ---------------------------------------------------------------------------
 
     def unused_since(self, moment: float) -> Iterator[str]:
-        """Names of the settled blobs nobody has asked for since ``moment`` (seconds since 1970)."""
+        """Names of the settled blobs nobody has asked for since ``moment``, a time of `now`."""
         for fan in _fan_names():
             for entry in os.scandir(self._folder / fan):
                 # What a file manager or a person has left there is not ours to judge.
@@ -421,77 +486,6 @@ class BlobStore:
         return StoreFailed(self._failed)
 
 
-class Decoder(Protocol):
-    """Takes compressed pieces and gives back raw ones."""
-
-    def decompress(self, data: bytes, /) -> bytes:
-        """Return what ``data`` adds."""
-        ...
-
-
-class Incoming:
-    """One blob on its way in: `write` its bytes, then `finish`; and `abort` in any case."""
-
-    def __init__(
-        self, store: BlobStore, name: str, length: int, most: int, file: BinaryIO, path: Path
-    ) -> None:
-        self._store = store
-        self._name = name
-        self._expected = length
-        self._most = most
-        self._file = file
-        self._path = path
-        self._hash = hashlib.sha256()
-        self._written = 0
-        self._checked = 0
-
-    def write(self, data: bytes, decoder: Decoder | None = None) -> None:
-        """Add bytes, through ``decoder`` where they are compressed.
-
-        Raises `WrongHash`, `DiskFull`, `StoreFailed`.
-        """
-        for start in range(0, len(data), _DECODED_INPUT_BYTES) if decoder else (0,):
-            if decoder:
-                piece = decoder.decompress(data[start : start + _DECODED_INPUT_BYTES])
-            else:
-                piece = data
-            self._take(piece)
-
-    def _take(self, data: bytes) -> None:
-        self._written += len(data)
-        if self._written > self._most:
-            raise WrongHash(f"More than {self._most} bytes came for blob {self._name}.")
-        if self._written - self._checked > ROOM_CHECK_BYTES:
-            self._store.require_room(0)
-            self._checked = self._written
-        self._hash.update(data)
-        self._store.append(self._file, data)
-        self._expect_less(len(data))
-
-    def _expect_less(self, length: int) -> None:
-        length = min(length, self._expected)
-        self._expected -= length
-        self._store.expect(-length)
-
-    def finish(self) -> None:
-        """Check the hash, then make the blob durable under its name.
-
-        Raises `WrongHash`, `DiskFull`, `StoreFailed`; then nothing stays behind after `abort`.
-        """
-        if self._hash.hexdigest() != self._name:
-            raise WrongHash(
-                f"The {self._written} bytes sent as blob {self._name} do not hash to that name; "
-                "send it again."
-            )
-        self._store.publish(self._name, self._file, self._path)
-
-    def abort(self) -> None:
-        """Drop what is left. May be called at any time, also twice, also after `finish`."""
-        self._expect_less(self._expected)
-        self._file.close()
-        self._path.unlink(missing_ok=True)
-
-
 def _fan_names() -> list[str]:
     return [f"{number:02x}" for number in range(256)]
 
@@ -526,7 +520,7 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _write_file(path: str, data: bytes) -> None:
+def _write_file(path: str, data: bytes, used: float) -> None:
     descriptor = os.open(
         path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600
     )
@@ -536,6 +530,7 @@ def _write_file(path: str, data: bytes) -> None:
             view = view[os.write(descriptor, view) :]
     finally:
         os.close(descriptor)
+    os.utime(path, (used, used))
 
 
 def _hash_file(path: Path) -> str:

@@ -3,20 +3,24 @@
 Marked is what a stored job needs: its manifest, the chunks in it, the files and pictures of its
 frames. Swept is what is not marked and has not been asked for during the grace period, in which
 an uploader may still submit the job that refers to it; whoever is slower is told what is missing
-and sends it again. A mark that cannot be completed deletes nothing.
+and sends it again.
+
+A manifest that is gone or damaged hides which chunks its job needs. They were all asked for when
+the job was submitted, so what nobody has asked for since before then is none of them, and only
+that is swept until the job is deleted or its scene is sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from dataclasses import dataclass
 
 import msgspec
 from sqlalchemy import Connection, select
 
-from ...protocol.codec import decode_manifest
+from ...protocol.codec import CodecError, decode_manifest
+from ...protocol.manifest import ManifestError
 from ..farm.records import ResultRecord
 from . import StoreError, schema
 from .blobs import BlobStore
@@ -30,6 +34,8 @@ FIRST_SECONDS = 300.0
 """After the start: nodes that return have other needs of the disk first."""
 AGAIN_SECONDS = 60.0
 """Beyond the grace period, for the second look after a job was deleted."""
+CLOCK_SECONDS = 86_400.0
+"""By how much the date may have been wrong when a job was submitted whose manifest is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,31 +75,65 @@ class Collector:
                 _log.error("collection given up, nothing unsure was deleted: error=%s", error)
 
     async def collect(self, grace_seconds: float = GRACE_SECONDS) -> Collected:
-        """Remove what nobody needs. Raises OSError, ValueError when it cannot be known."""
-        moment = time.time() - grace_seconds
+        """Remove what nobody needs. Raises `StoreError`, OSError, ValueError."""
         blobs = self._store.blobs
+        moment = blobs.now() - grace_seconds
         marked = await self._store.read(lambda connection: mark(connection, blobs))
-        collected = await self._store.in_thread(sweep, blobs, marked, moment)
+        for job in marked.unreadable:
+            _log.error(
+                "the scene's list of files is lost, little is collected until the job is deleted "
+                "or submitted again: job=%s",
+                job,
+            )
+        if marked.unknown_since is not None:
+            moment = min(moment, marked.unknown_since - CLOCK_SECONDS)
+        collected = await self._store.in_thread(sweep, blobs, marked.blobs, moment)
         if collected.blobs:
             _log.info("collected: blobs=%d bytes=%d", collected.blobs, collected.length)
         return collected
 
 
-def mark(connection: Connection, blobs: BlobStore) -> set[bytes]:
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What the stored jobs need, as far as it can be known."""
+
+    blobs: set[bytes]
+    unreadable: tuple[str, ...] = ()
+    """Jobs whose manifest is gone or damaged."""
+    unknown_since: float | None = None
+    """When the first of those was submitted: what it needs was last asked for then, or later."""
+
+
+def mark(connection: Connection, blobs: BlobStore) -> Marked:
     """Return the hashes of all blobs that a stored job needs."""
     marked: set[bytes] = set()
-    for (name,) in connection.execute(select(schema.jobs.c.manifest).distinct()):
+    unreadable: list[str] = []
+    created: list[float] = []
+    sound: set[str] = set()
+    jobs = select(schema.jobs.c.id, schema.jobs.c.manifest, schema.jobs.c.created)
+    for job, name, submitted in connection.execute(jobs):
         marked.add(bytes.fromhex(name))
-        # Refuses a manifest that is gone or torn, so that its chunks are not taken for garbage.
-        marked.update(bytes.fromhex(chunk) for chunk in decode_manifest(blobs.read(name)).blobs())
+        if name in sound:
+            continue
+        try:
+            needed = decode_manifest(blobs.read(name)).blobs()
+        except (FileNotFoundError, CodecError, ManifestError):
+            unreadable.append(job)
+            created.append(submitted)
+            continue
+        sound.add(name)
+        marked.update(bytes.fromhex(chunk) for chunk in needed)
     results = select(schema.frames.c.result).where(schema.frames.c.result.is_not(None))
     for (text,) in connection.execute(results):
-        result = msgspec.json.decode(text, type=ResultRecord)
-        marked.update(bytes.fromhex(file.sha256) for file in result.files)
-        for picture in (result.thumbnail, result.preview):
-            if picture:
-                marked.add(bytes.fromhex(picture))
-    return marked
+        marked.update(bytes.fromhex(name) for name in result_blobs(text))
+    return Marked(marked, tuple(unreadable), min(created, default=None))
+
+
+def result_blobs(text: str) -> list[str]:
+    """Return the names of all blobs that a stored result refers to."""
+    result = msgspec.json.decode(text, type=ResultRecord)
+    names = [file.sha256 for file in result.files]
+    return names + [name for name in (result.thumbnail, result.preview) if name]
 
 
 def sweep(blobs: BlobStore, marked: set[bytes], moment: float) -> Collected:
