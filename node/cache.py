@@ -119,9 +119,13 @@ class ChunkCache:
                 (folder / name).mkdir(parents=True, exist_ok=True)
             self._alive = FileLock(folder / "users" / f"{user}.lock")
             self._alive.acquire(wait=True)
-            with self._evicting():
-                self._sweep()
-                self._write_total(self._measure().total)
+            try:
+                with self._evicting():
+                    self._sweep()
+                    self._write_total(self._measure().total)
+            except BaseException:
+                self._alive.release()
+                raise
         except OSError as error:
             raise CacheError(
                 f"The scene cache {folder} cannot be written: {error.strerror or error}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import platform
 import re
@@ -42,7 +43,7 @@ from .outbox import Outbox
 from .renderer import Renderer
 from .reports import LogReports
 from .scenes import SceneStore
-from .threads import in_thread
+from .threads import in_thread, opened_in_thread
 
 T = TypeVar("T")
 
@@ -166,23 +167,24 @@ class Node:
         Raises `NodeError`, `CacheError` when the machine does not allow it, and `LinkRefused`
         when the farm does not.
         """
-        data = await in_thread(DataFolder, self._options.data_folder)
-        try:
-            self._notify(
-                Notice(
-                    NoticeKind.STARTING,
-                    f"Node {self._options.label} ({data.identity.node[:8]}) in {data.folder}.",
-                    {
-                        "node": data.identity.node,
-                        "name": self._options.label,
-                        "data": str(data.folder),
-                    },
+        with contextlib.ExitStack() as afterwards:
+            async with opened_in_thread(DataFolder, self._options.data_folder) as data:
+                # When the folder is free again, so that whoever waits for it may start the next.
+                afterwards.callback(
+                    self._notify, Notice(NoticeKind.STOPPED, "The node has stopped.")
                 )
-            )
-            await self._run_in(data)
-        finally:
-            data.close()
-            self._notify(Notice(NoticeKind.STOPPED, "The node has stopped."))
+                self._notify(
+                    Notice(
+                        NoticeKind.STARTING,
+                        f"Node {self._options.label} ({data.identity.node[:8]}) in {data.folder}.",
+                        {
+                            "node": data.identity.node,
+                            "name": self._options.label,
+                            "data": str(data.folder),
+                        },
+                    )
+                )
+                await self._run_in(data)
 
     async def _run_in(self, data: DataFolder) -> None:
         options = self._options
@@ -194,27 +196,28 @@ class Node:
         quota = options.cache_bytes
         if quota is None:
             quota = await in_thread(default_quota, options.cache_folder)
-        cache = await in_thread(ChunkCache, options.cache_folder, quota, data.identity.incarnation)
-        try:
-            equipment = await _first_of(
-                self._equip(options.blenders, scratch / PROBE, _answers(), self._notify),
-                self._stop,
-            )
-            if equipment is not None:
-                await _Service(
-                    options,
-                    self._notify,
-                    data=data,
-                    cache=cache,
-                    scratch=scratch,
-                    equipment=equipment,
-                    make_session=self._make_session,
-                    stop=self._stop,
-                    hurry=self._hurry,
-                ).run()
-        finally:
-            await in_thread(cache.close)
-            await in_thread(remove, scratch / FRAMES)
+        async with opened_in_thread(
+            ChunkCache, options.cache_folder, quota, data.identity.incarnation
+        ) as cache:
+            try:
+                equipment = await _first_of(
+                    self._equip(options.blenders, scratch / PROBE, _answers(), self._notify),
+                    self._stop,
+                )
+                if equipment is not None:
+                    await _Service(
+                        options,
+                        self._notify,
+                        data=data,
+                        cache=cache,
+                        scratch=scratch,
+                        equipment=equipment,
+                        make_session=self._make_session,
+                        stop=self._stop,
+                        hurry=self._hurry,
+                    ).run()
+            finally:
+                await in_thread(remove, scratch / FRAMES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,10 +108,10 @@ async def probe_fully(
     runs is told of and left out; one that gave no answer stays what it was.
     """
     lock = FileLock(answers.with_suffix(".lock"))
-    # A lock between processes has no event to wait for.
-    while not await in_thread(lock.acquire, wait=False):  # noqa: ASYNC110
-        await asyncio.sleep(LOCK_LOOK_SECONDS)
     try:
+        # A lock between processes has no event to wait for.
+        while not await in_thread(lock.acquire, wait=False):  # noqa: ASYNC110
+            await asyncio.sleep(LOCK_LOOK_SECONDS)
         found: list[tuple[Candidate, BlenderInfo]] = []
         silent: list[Candidate] = []
         is_open = False
@@ -139,6 +139,7 @@ async def probe_fully(
             if info != before:
                 _tell(info, notify)
     finally:
+        # Also of one cancelled while its thread was taking the lock, and so has it.
         lock.release()
     return replace(
         equipment,

@@ -111,13 +111,14 @@ class SceneStore:
         try:
             await in_thread(self._cache.pin, sha256)
             lock = self._cache.lock_scene(sha256)
-            # A lock between processes has no event to wait for, and a thread that blocks on it
-            # could not be cancelled.
-            while not await in_thread(lock.acquire, wait=False):  # noqa: ASYNC110
-                await asyncio.sleep(LOCK_LOOK_SECONDS)
             try:
+                # A lock between processes has no event to wait for, and a thread that blocks on it
+                # could not be cancelled.
+                while not await in_thread(lock.acquire, wait=False):  # noqa: ASYNC110
+                    await asyncio.sleep(LOCK_LOOK_SECONDS)
                 return await self._fetch_and_build(sha256)
             finally:
+                # Also of one cancelled while its thread was taking the lock, and so has it.
                 lock.release()
         except CacheError as error:
             await in_thread(self._drop, sha256)

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from typing import ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Closable(Protocol):
+    """Something that holds files or locks until it is closed."""
+
+    def close(self) -> None:
+        """Let go of them; blocks."""
+        ...
+
+
+C = TypeVar("C", bound=Closable)
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -28,3 +40,21 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         if not work.cancelled():
             work.exception()  # Taken, so that it is not reported as never retrieved.
         raise
+
+
+@contextlib.asynccontextmanager
+async def opened_in_thread(
+    function: Callable[P, C], *args: P.args, **kwargs: P.kwargs
+) -> AsyncGenerator[C]:
+    """Give what ``function`` opens in a thread, and close it in a thread afterwards.
+
+    Also when the caller was cancelled while it was being opened: nobody else would know of it, and
+    its locks would be held for as long as the process lives.
+    """
+    opened: list[C] = []
+    try:
+        await in_thread(lambda: opened.append(function(*args, **kwargs)))
+        yield opened[0]
+    finally:
+        for each in opened:
+            await in_thread(each.close)
