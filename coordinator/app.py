@@ -19,7 +19,22 @@ from aiohttp import web
 from .. import __version__
 from ..wire.credentials import Credentials, JoinToken, remove_local, write_local
 from .announce import Announcement
-from .api import blobs, events, farm, frames, guard, jobs, keys, node_link, nodes, page, sign_in
+from .api import (
+    attempts,
+    blobs,
+    downloads,
+    events,
+    farm,
+    frames,
+    guard,
+    jobs,
+    keys,
+    logs,
+    node_link,
+    nodes,
+    page,
+    sign_in,
+)
 from .api.problems import answer_problems
 from .clock import Clock
 from .conductor import Conductor
@@ -32,6 +47,7 @@ from .identity.joining import JoinDesk
 from .identity.roles import Role
 from .identity.secrets import load_or_make
 from .identity.tokens import TokenBook
+from .logbook import LogBook
 from .store.collection import Collector
 from .store.store import Store
 
@@ -234,20 +250,31 @@ def build_app(
 ) -> web.Application:
     """Return the web application over parts that are running."""
     app = web.Application(middlewares=[answer_problems, guard.guard])
+    log_book = LogBook(
+        store.logs,
+        store.in_thread,
+        lambda block: conductor.feed.tell_log(
+            block.lines, block.node, block.job, frame=block.frame, number=block.number
+        ),
+    )
     app[keys.IDENTITY] = identity
     app[keys.STORE] = store
     app[keys.CONDUCTOR] = conductor
     app[keys.TOKENS] = token_book
     app[keys.JOIN_DESK] = desk
     app[keys.COLLECTOR] = collector
+    app[keys.LOG_BOOK] = log_book
     app[events.FOLLOWERS] = set()
     app[jobs.SUBMITTING] = set()
-    for theme in (farm, sign_in, blobs, jobs, frames, nodes, events, node_link, page):
+    for theme in (
+        farm, sign_in, blobs, jobs, frames, attempts, downloads, nodes, logs, events, node_link, page,
+    ):  # fmt: skip
         app.add_routes(theme.routes())
     app.on_response_prepare.append(guard.add_headers)
     app.on_shutdown.append(events.end_followers)
     app.on_shutdown.append(_close_nodes)
     app.cleanup_ctx.append(_in_background(collector.run))
+    app.cleanup_ctx.append(_in_background(log_book.run))
     return app
 
 

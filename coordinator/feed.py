@@ -95,10 +95,27 @@ class EventFeed:
                     Event(sequence=0, kind="job_removed", time=time.time(), job_id=change.job)
                 )
 
-    def tell_log(self, lines: tuple[str, ...], node: str, job: str) -> None:
-        """Pass on log lines of a node."""
+    def tell_log(
+        self,
+        lines: tuple[str, ...],
+        node: str,
+        job: str,
+        *,
+        frame: int | None = None,
+        number: int = 0,
+    ) -> None:
+        """Pass on log lines of a node; ``number`` is that of the first in the log."""
         self._append(
-            Event(sequence=0, kind="log", time=time.time(), job_id=job, node_id=node, lines=lines)
+            Event(
+                sequence=0,
+                kind="log",
+                time=time.time(),
+                job_id=job,
+                node_id=node,
+                lines=lines,
+                log_number=number,
+                log_frame=frame,
+            )
         )
 
     def close(self) -> None:
@@ -167,6 +184,8 @@ class EventFeed:
             node=event.node,
             node_id=event.node_id,
             lines=event.lines,
+            log_number=event.log_number,
+            log_frame=event.log_frame,
         )
         told = Told(self._sequence, event.kind, event.job_id, encode_json(numbered))
         self._ring.append(told)

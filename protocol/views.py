@@ -71,6 +71,30 @@ class AvoidedNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FilmView:
+    """The film of a job: encoded by a node when every frame is done.
+
+    Its tries, with their logs, are those of frame `frames.FILM_FRAME`.
+    """
+
+    name: str
+    """File name that Blender would have given it."""
+    state: FrameState
+    """As of a frame; ``waiting`` also while frames are rendered."""
+    progress: float = 0.0
+    """Part of it that is encoded, 0 to 1."""
+    progress_text: str = ""
+    node: str = ""
+    """Id of the node that encodes or encoded it; '' when none."""
+    length: int = 0
+    sha256: str = ""
+    """Of the finished film, ``GET /api/v1/jobs/{id}/film``; '' before."""
+    problem: str = ""
+    """Why there is none, or why it is tried again; one sentence."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
     """A job as listed."""
 
@@ -103,6 +127,8 @@ class JobView:
     scene_files: int
     avoids: tuple[AvoidedNode, ...] = ()
     """Nodes it keeps away from now, and why."""
+    film: FilmView | None = None
+    """None where the scene asks for pictures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,6 +323,10 @@ class Event:
     node: NodeView | None = None
     node_id: str = ""
     lines: tuple[str, ...] = ()
+    log_number: int = 0
+    """For ``log``: number of the first of ``lines`` in the log (`logs.LogLine.number`)."""
+    log_frame: int | None = None
+    """For ``log``: the frame of ``job_id`` they belong to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

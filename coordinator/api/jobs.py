@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -107,7 +109,7 @@ async def _submitted_before(request: web.Request, key: str, body: bytes) -> str 
 async def _submit(request: web.Request, submission: JobSubmission, key: str, body: bytes) -> str:
     conductor = request.app[keys.CONDUCTOR]
     store = request.app[keys.STORE]
-    spec = check_spec(submission.spec, conductor.makes_films)
+    spec = check_spec(submission.spec)
     submission = replace(submission, spec=spec)
     for other in spec.depends_on:
         if conductor.farm.spec(other) is None:
@@ -308,4 +310,8 @@ async def remove(request: web.Request) -> web.StreamResponse:
         JobRemoved(job=job), audit_entry(request, "remove", job)
     )
     request.app[keys.COLLECTOR].hurry()
+    store = request.app[keys.STORE]
+    # Lines that a full disk keeps here go with the next start.
+    with contextlib.suppress(sqlite3.Error):
+        await store.in_thread(store.logs.forget_job, job)
     return web.Response(status=HTTPStatus.NO_CONTENT)

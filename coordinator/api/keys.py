@@ -10,6 +10,7 @@ from ..conductor import Conductor
 from ..identity.joining import JoinDesk
 from ..identity.roles import Member
 from ..identity.tokens import TokenBook
+from ..logbook import LogBook
 from ..store.collection import Collector
 from ..store.store import Store
 
@@ -30,6 +31,7 @@ CONDUCTOR = web.AppKey("conductor", Conductor)
 STORE = web.AppKey("store", Store)
 TOKENS = web.AppKey("tokens", TokenBook)
 JOIN_DESK = web.AppKey("join_desk", JoinDesk)
+LOG_BOOK = web.AppKey("log_book", LogBook)
 COLLECTOR = web.AppKey("collector", Collector)
 IDENTITY = web.AppKey("identity", FarmIdentity)
 MEMBER = web.RequestKey("member", Member)

@@ -135,6 +135,7 @@ class _Conversation:
     def __init__(self, request: web.Request, socket: web.WebSocketResponse, hello: Hello) -> None:
         self._conductor = request.app[keys.CONDUCTOR]
         self._store = request.app[keys.STORE]
+        self._log_book = request.app[keys.LOG_BOOK]
         self._socket = socket
         self._hello = hello
         self._end: asyncio.Future[_Ended] = asyncio.get_running_loop().create_future()
@@ -192,9 +193,10 @@ class _Conversation:
                 case FrameDone():
                     message = await self._checked(message)
                 case LogLines(lines=lines, frame=frame):
-                    self._conductor.feed.tell_log(
-                        lines, self._hello.node, frame.job if frame else ""
-                    )
+                    await self._log_book.add(self._hello.node, lines, frame)
+                case FrameFailed(frame=ref, kind=kind, reason=reason):
+                    words = f"Frame {ref.frame} failed ({kind.value}): {reason}"
+                    await self._log_book.add(self._hello.node, (words,), ref)
                 case JobScript():
                     await self._keep_script(message)
                 case _:

@@ -4,6 +4,7 @@
 
     <data>/lock               held while a coordinator runs here
     <data>/coordinator.db     jobs, frames, attempts, nodes, tokens, audit
+    <data>/logs.db            what nodes say, see `logs`
     <data>/blobs/             see `blobs`
     <data>/identity/          certificate, join secret, token of this machine
 """
@@ -12,18 +13,23 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection
+import msgspec
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
-from . import rows
+from . import rows, schema
 from .blobs import BlobStore
 from .database import migrate as migrate_database
-from .database import open_for_reading, open_for_writing
+from .database import open_for_reading, open_for_writing, require_database, unreadable
 from .lock import FolderLock
+from .logs import LogStore
 from .writer import Writer
 
 T = TypeVar("T")
@@ -42,20 +48,29 @@ class Store:
         self._lock = FolderLock(folder)
         self._file = folder / "coordinator.db"
         self.blobs = BlobStore(folder / "blobs", on_failure)
+        self.logs = LogStore(folder / "logs.db")
         self._on_failure = on_failure
         self._threads = ThreadPoolExecutor(BLOB_THREADS, thread_name_prefix="blobs")
 
     def open(self) -> None:
         """Lock the folder, bring the schema up to date, check what a crash left behind.
 
-        Raises `store.DataInUse`, `store.DataTooNew`, OSError. Blocks.
+        Raises `store.DataInUse`, `store.DataTooNew`, `store.DataDamaged`, OSError. Blocks.
         """
         self._lock.acquire()
         try:
+            require_database(self._file, self.folder / "blobs")
             self._engine = open_for_writing(self._file)
-            migrate_database(self._engine)
+            try:
+                migrate_database(self._engine)
+            except (DatabaseError, sqlite3.DatabaseError) as error:
+                self._engine.dispose()
+                raise unreadable(self._file, error) from error
             self._readers = open_for_reading(self._file)
             self.blobs.open()
+            with self._readers.connect() as connection:
+                jobs = {job for (job,) in connection.execute(select(schema.jobs.c.id))}
+            self.logs.open(jobs)
             self.writer = Writer(self._engine, self._on_failure)
             self.writer.start()
         except BaseException:
@@ -66,18 +81,33 @@ class Store:
         """Commit and settle what is queued, let go of the folder. Blocks."""
         self._threads.shutdown()
         self.blobs.close()
-        self._readers.dispose()
-        self.writer.close()
-        # Last, so that the connection that writes is also the one that checkpoints.
-        self._engine.dispose()
+        self.logs.close()
+        if self.writer.has_failed or self.blobs.has_failed:
+            # With a reader left, closing does not checkpoint: that would flush again, and a flush
+            # that failed once may report success for nothing. The next start reads the log.
+            with self._readers.connect():
+                self.writer.close()
+                self._engine.dispose()
+            self._readers.dispose()
+        else:
+            self._readers.dispose()
+            self.writer.close()
+            # Last, so that the connection that writes is also the one that checkpoints.
+            self._engine.dispose()
         self._lock.release()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` on a reading connection, in a thread."""
+        """Run ``work`` on a reading connection, in a thread. Raises what it raises, `StoreError`.
+
+        `DataDamaged` where the database cannot be read.
+        """
 
         def run() -> T:
-            with self._readers.connect() as connection:
-                return work(connection)
+            try:
+                with self._readers.connect() as connection:
+                    return work(connection)
+            except (DatabaseError, msgspec.MsgspecError) as error:
+                raise unreadable(self._file, error) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
