@@ -34,6 +34,7 @@ from .farm.decisions import (
 from .farm.events import AssemblyFailed, AssemblyFinished, FarmEvent, FarmRefusal, Tick
 from .farm.farm import Farm
 from .feed import EventFeed
+from .load import LoadHistory
 from .store import DiskFull, StoreError, rows
 from .store.store import Store
 
@@ -89,6 +90,7 @@ class Conductor:
             farm.frame_view,
             lambda node: farm.node_view(node, clock.now()),
         )
+        self.load = LoadHistory(clock.now())
         self._store = store
         self._on_failure = on_failure
         self._assembler = assembler
@@ -237,6 +239,16 @@ class Conductor:
                     self._assemble(job)
                 case _:
                     pass  # Stored above.
+        counts = self.farm.counts()
+        self.load.note(
+            self.clock.now(),
+            rendering=counts.nodes_rendering,
+            online=counts.nodes_online,
+            frames_done=sum(
+                isinstance(decision, SaveAttempt) and decision.record.outcome == "done"
+                for decision in stored
+            ),
+        )
 
     async def _store_in_time(self, write: Also) -> None:
         """Store what was decided, however long the disk is full: it is decided already.

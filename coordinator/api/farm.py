@@ -13,7 +13,11 @@ from .bodies import json_response
 
 def routes() -> list[web.RouteDef]:
     """Return the routes of this theme."""
-    return [web.get("/health", health), web.get("/api/v1/farm", farm)]
+    return [
+        web.get("/health", health),
+        web.get("/api/v1/farm", farm),
+        web.get("/api/v1/farm/history", history),
+    ]
 
 
 @guard.serves_everyone
@@ -52,3 +56,10 @@ async def farm(request: web.Request) -> web.StreamResponse:
             sequence=conductor.feed.sequence,
         )
     )
+
+
+@guard.serves(*guard.SEE)
+async def history(request: web.Request) -> web.StreamResponse:
+    """Tell the load of the last hours, minute by minute."""
+    conductor = request.app[keys.CONDUCTOR]
+    return json_response(conductor.load.view(conductor.clock.now()))

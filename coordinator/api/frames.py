@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import PurePosixPath
 from urllib.parse import quote
@@ -10,6 +11,7 @@ from aiohttp import web
 
 from ...protocol.states import FrameState
 from ...protocol.views import FrameDetail, FrameView
+from ..results import MAIN
 from ..store import rows
 from . import guard, keys
 from .blobs import send_blob
@@ -27,6 +29,7 @@ _TYPES = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
     ".webp": "image/webp",
+    ".bmp": "image/bmp",
 }
 """What a browser may show; all else is bytes to keep."""
 
@@ -38,6 +41,7 @@ def routes() -> list[web.RouteDef]:
         web.get(_FRAME, show),
         web.get(f"{_FRAME}/files/{{index:[0-9]{{1,6}}}}", file),
         web.get(f"{_FRAME}/thumbnail", thumbnail),
+        web.get(f"{_FRAME}/preview", preview),
     ]
 
 
@@ -112,17 +116,54 @@ async def thumbnail(request: web.Request) -> web.StreamResponse:
     _, view = _view(request)
     if not view.thumbnail:
         raise Refused(HTTPStatus.NOT_FOUND, f"Frame {view.frame} has no thumbnail.")
-    blobs = request.app[keys.STORE].blobs
+    return await _send_picture(request, view.thumbnail)
+
+
+@guard.serves(*guard.SEE)
+async def preview(request: web.Request) -> web.StreamResponse:
+    """Send a finished frame at full size as a browser can show it.
+
+    That is the render output itself, or for formats such as OpenEXR the picture that Blender made
+    of it through the scene's view transform.
+    """
+    _, view = _view(request)
+    shown = view.preview or next(
+        (
+            file.sha256
+            for file in view.files
+            if file.root == MAIN and PurePosixPath(file.path).suffix.lower() in _TYPES
+        ),
+        "",
+    )
+    if not shown:
+        raise Refused(
+            HTTPStatus.NOT_FOUND, f"Frame {view.frame} has no picture that a browser can show."
+        )
+    return await _send_picture(request, shown)
+
+
+async def _send_picture(request: web.Request, name: str) -> web.StreamResponse:
+    """Send a blob as the picture it is; 404 when it is none that browsers show."""
     store = request.app[keys.STORE]
 
     def head() -> bytes:
-        with blobs.open_blob(view.thumbnail) as stream:
-            return stream.read(4)
+        with store.blobs.open_blob(name) as stream:
+            return stream.read(12)
 
     try:
         start = await store.in_thread(head)
     except FileNotFoundError:
-        raise Refused(HTTPStatus.NOT_FOUND, f"Frame {view.frame} has no thumbnail.") from None
+        start = b""
     # By what it is and not by what it is called: with nosniff a browser shows nothing else.
-    kind = "image/png" if start.startswith(b"\x89PNG") else "image/jpeg"
-    return await send_blob(request, view.thumbnail, Content_Type=kind)
+    kind = next((kind for is_kind, kind in _SIGNATURES if is_kind(start)), None)
+    if kind is None:
+        raise Refused(HTTPStatus.NOT_FOUND, "The picture is gone, or is none a browser can show.")
+    return await send_blob(request, name, Content_Type=kind)
+
+
+_SIGNATURES: tuple[tuple[Callable[[bytes], bool], str], ...] = (
+    (lambda head: head.startswith(b"\x89PNG"), "image/png"),
+    (lambda head: head.startswith(b"\xff\xd8\xff"), "image/jpeg"),
+    (lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", "image/webp"),
+    (lambda head: head.startswith(b"BM"), "image/bmp"),
+)

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Table, delete, select
+from sqlalchemy import Connection, Table, delete, select, tuple_
 from sqlalchemy.dialects.sqlite import insert
 
 from ..farm.decisions import (
@@ -145,6 +145,48 @@ def read_attempts(connection: Connection, job: str, frame: int) -> Sequence[Atte
         select(table).where(table.c.job == job, table.c.frame == frame).order_by(table.c.epoch)
     )
     return [from_row(row, AttemptRecord) for row in rows]
+
+
+AttemptRow = tuple[int, int, int, str, str, float, float, str, str]
+"""frame, epoch, generation, node, node_name, started, ended, outcome, reason."""
+
+
+def read_job_attempts(
+    connection: Connection,
+    job: str,
+    *,
+    after: tuple[int, int] | None = None,
+    ended_after: float | None = None,
+    limit: int,
+) -> list[AttemptRow]:
+    """Return tries at the frames of a job that are over, by frame and epoch, without their logs.
+
+    ``after`` is the (frame, epoch) that the page begins behind; ``ended_after`` leaves out what
+    ended before or at that time.
+    """
+    table = schema.attempts
+    columns = table.c
+    query = (
+        select(
+            columns.frame,
+            columns.epoch,
+            columns.generation,
+            columns.node,
+            columns.node_name,
+            columns.started,
+            columns.ended,
+            columns.outcome,
+            columns.reason,
+        )
+        .where(columns.job == job)
+        .order_by(columns.frame, columns.epoch)
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(tuple_(columns.frame, columns.epoch) > tuple_(*after))
+    if ended_after is not None:
+        query = query.where(columns.ended > ended_after)
+    return [tuple(row) for row in connection.execute(query)]  # pyright: ignore[reportReturnType]
 
 
 def read_epoch_ceiling(connection: Connection) -> int:
