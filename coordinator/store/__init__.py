@@ -26,3 +26,7 @@ class DataInUse(StoreError):
 
 class DataTooNew(StoreError):
     """The data folder was written by a newer Rendermill."""
+
+
+class DataDamaged(StoreError):
+    """The database cannot be read, or is not there although blobs are. Nothing was changed."""

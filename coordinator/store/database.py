@@ -18,7 +18,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from . import DataTooNew
+from . import DataDamaged, DataTooNew, StoreError
 
 READERS_MAX = 4
 """Reading connections; listings come from memory, so few are ever needed."""
@@ -70,6 +70,36 @@ def open_for_reading(file: Path) -> Engine:
         return connection
 
     return create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=READERS_MAX)
+
+
+def require_database(file: Path, blobs: Path) -> None:
+    """Refuse to begin a new farm over the blobs of another: its jobs may be got back yet.
+
+    Raises `DataDamaged`. A first start finds neither and goes on.
+    """
+    if file.exists() and file.stat().st_size > 0:
+        return
+    if any(next(fan.iterdir(), None) is not None for fan in blobs.glob("[0-9a-f][0-9a-f]")):
+        raise DataDamaged(
+            f"The database {file} {'is empty' if file.exists() else 'is not there'}, but {blobs} "
+            "holds the scenes and frames of a farm. Put the database back from a backup; or, to "
+            f"begin anew, move {file.parent} away."
+        )
+
+
+def unreadable(file: Path, error: Exception) -> StoreError:
+    """Return what to raise, and tell, for an error of reading the database ``file``."""
+    cause = getattr(error, "orig", None) or error
+    if isinstance(cause, sqlite3.OperationalError):
+        return StoreError(
+            f"The database {file} cannot be used ({cause}); check the disk and who owns the file, "
+            "then start again."
+        )
+    return DataDamaged(
+        f"The database {file} is damaged ({cause}). Nothing was changed: keep a copy of "
+        f"{file.parent}, then put the database back from a backup, or get out of it what can be "
+        "read with the .recover command of the sqlite3 program."
+    )
 
 
 def migrate(engine: Engine) -> None:

@@ -22,7 +22,6 @@ from typing import TypeVar
 import msgspec
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.exc import DatabaseError, OperationalError
 
 from . import rows, schema
 from .blobs import BlobStore

@@ -74,6 +74,11 @@ class Writer:
         """As `submit`, for coroutines. Not undone by cancelling the caller."""
         return await asyncio.wrap_future(self.submit(work))
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether a commit failed: nothing more is accepted."""
+        return bool(self._failed)
+
     def close(self) -> None:
         """Commit what is queued and end the thread."""
         self._closed = True
