@@ -74,7 +74,8 @@ def _parse(arguments: list[str]) -> tuple[Any, argparse.Namespace]:
         if name == chosen:
             module = _load(name, module_name)
             module.add_arguments(subparser)
-    args = parser.parse_args(arguments)
+    # A member that starts itself again, in the background or as slots, repeats these words.
+    args = parser.parse_args(arguments, argparse.Namespace(words=tuple(arguments)))
     return module, args
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from ..node.blender.session import SILENT_SECONDS
 from ..node.cache import CacheError
-from ..node.daemon import GRACE_SECONDS, MEMORY_PART, Node, NodeOptions
+from ..node.daemon import Node
 from ..node.identity import NodeError
 from ..node.link import LinkRefused
 from ..node.notices import Notice, NoticeKind
+from ..node.options import GRACE_SECONDS, MEMORY_PART, NodeOptions
+from ..protocol.node_settings import NodeSettings, OnReturn, SettingsError, check
 from ..wire.credentials import CredentialsError, JoinToken
 from ..wire.discovery import INTERFACE_VARIABLE
 from ..wire.errors import NotAllowed
@@ -66,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a word that jobs can ask for (may be repeated)",
     )
+    _add_workstation_arguments(parser)
     parser.add_argument(
         "--threads", metavar="N", type=_count, default=0, help="render threads; default: all"
     )
@@ -110,6 +113,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
 
 
+def _add_workstation_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "a machine that somebody works at",
+        "What an administrator sets for this node on the coordinator goes before these.",
+    )
+    group.add_argument(
+        "--when-idle",
+        metavar="MINUTES",
+        type=float,
+        default=0.0,
+        help="render only when nobody has touched the machine for so long",
+    )
+    group.add_argument(
+        "--max-load",
+        metavar="PART",
+        type=float,
+        default=0.0,
+        help="render only while other programs use at most this part of the processors, such as "
+        "0.5",
+    )
+    group.add_argument(
+        "--schedule",
+        metavar="HOURS",
+        default="",
+        help='render only in these hours of the week, such as "mon-fri 19:00-07:30; sat,sun '
+        '00:00-24:00"',
+    )
+    group.add_argument(
+        "--when-user-returns",
+        choices=[choice.value for choice in OnReturn],
+        default=OnReturn.FINISH.value,
+        help="what becomes of the frame in progress when the node may not render any more "
+        "(default: it is finished, and no other is begun)",
+    )
+    group.add_argument(
+        "--priority",
+        choices=("low", "normal"),
+        help="of Blender against other programs (default: low with any of the options above, "
+        "else normal)",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Run the node and return the exit code."""
     import os
@@ -117,6 +162,18 @@ def run(args: argparse.Namespace) -> int:
     try:
         join = JoinToken.parse(args.join) if args.join else None
     except CredentialsError as error:
+        return _refuse(str(error))
+    try:
+        settings = check(
+            NodeSettings(
+                tags=tuple(args.tag),
+                schedule=args.schedule,
+                idle_minutes=args.when_idle,
+                max_load=args.max_load,
+                on_return=OnReturn(args.when_user_returns),
+            )
+        )
+    except SettingsError as error:
         return _refuse(str(error))
     if args.interface:
         os.environ[INTERFACE_VARIABLE] = args.interface
@@ -127,7 +184,8 @@ def run(args: argparse.Namespace) -> int:
         data=args.data.expanduser().absolute() if args.data else None,
         cache_bytes=args.cache_size,
         name=args.name,
-        tags=tuple(args.tag),
+        settings=settings,
+        low_priority=_is_low(args, settings),
         threads=args.threads,
         silent_seconds=args.silent,
         frame_seconds=args.frame_limit,
@@ -192,6 +250,10 @@ class _LinePrinter:
             print("\r\x1b[2K", end="")
             self._drawn = False
         print(f"{time.strftime('%H:%M:%S')} {notice.text}", flush=True)
+
+
+def _is_low(args: argparse.Namespace, settings: NodeSettings) -> bool:
+    return args.priority == "low" or (args.priority is None and settings.is_workstation)
 
 
 def _refuse(sentence: str) -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import platform
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,55 +13,51 @@ from typing import TypeVar
 from .. import __version__
 from ..protocol import PROTOCOL_VERSION
 from ..protocol.messages import (
+    LOG_LINE_MAX_CHARS,
     Assign,
+    ConfigureNode,
     CoordinatorMessage,
     ForgetJob,
     FrameAccepted,
     FrameRefused,
     Heartbeat,
     Hello,
+    LogLines,
     MachineChanged,
     Revoke,
     SceneHeld,
     SetDraining,
     Welcome,
 )
+from ..protocol.node_settings import FarmSettings
 from ..wire import discovery, places
-from ..wire.credentials import Credentials, JoinToken
+from ..wire.credentials import Credentials
 from . import hardware
+from .attendance import REFUSES, Attendance, LoadSensor
 from .blender.attempt import AttemptFailed
-from .blender.session import SILENT_SECONDS, BlenderSession, SessionOptions
+from .blender.session import BlenderSession, SessionOptions
 from .cache import ChunkCache, default_quota, remove
 from .delivery import Delivery
 from .equipment import Equipment, equip, probe_fully
 from .identity import DataFolder
-from .link import PING_SECONDS, RETRY_FIRST_SECONDS, Link
+from .link import Link
 from .notices import Notice, NoticeKind, Notify
+from .options import NodeOptions
 from .outbox import Outbox
 from .renderer import Renderer
 from .reports import LogReports
 from .scenes import SceneStore
+from .settings import SettingsFile, SettingsUnreadable, describe
 from .threads import in_thread, opened_in_thread
 
 T = TypeVar("T")
 
-GRACE_SECONDS = 15.0
-"""How long a node that is told to stop goes on with the frame it has begun."""
 DELIVER_SECONDS = 5.0
-"""How long it then goes on sending what it has finished; the rest waits for the next start."""
+"""How long a node that stops goes on sending what it has finished; the rest waits for the next
+start."""
 GOODBYE_SECONDS = 2.0
-PROBE_IDLE_SECONDS = 5.0
-"""A node without work for so long looks what else its Blenders can do."""
-PROBE_AGAIN_FIRST_SECONDS = 60.0
 PROBE_AGAIN_MAX_SECONDS = 3600.0
-"""Pause before a look that left questions open is repeated; it doubles from the first to the
-last."""
-MEMORY_PART = 0.9
-"""Part of the machine's memory (of its control group's, where that is less) that Blender may use.
-Beyond, a machine with swap stands still for hours, and one without kills whatever it likes: this
-node, the coordinator, what the person at the machine works with. A frame that is stopped here fails
-as MEMORY with a sentence, and goes to a machine with more."""
-NAME_MAX_CHARS = 100
+"""Longest pause before a look that left questions open is repeated."""
 SESSION = "blender"
 """Below the scratch folder: what Blender itself may write to."""
 PROBE = "probe"
@@ -73,68 +67,6 @@ Equip = Callable[[Sequence[Path], Path, Path, Notify], Awaitable[Equipment]]
 """As `equipment.equip`."""
 MakeSession = Callable[..., BlenderSession]
 """As `BlenderSession`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeOptions:
-    """How a node is started. Sizes in bytes, times in seconds."""
-
-    coordinator: str | None = None
-    """Address; None: this machine's own coordinator, or a farm that was joined."""
-    join: JoinToken | None = None
-    """To join a farm with, where this machine has not before: the one at ``coordinator``, else
-    the one whose coordinator printed the token, found by its announcement."""
-    blenders: tuple[Path, ...] = ()
-    """Programs to use besides those found."""
-    data: Path | None = None
-    """Folder of this node alone; None: one in the user's data folder, by ``name``."""
-    cache: Path | None = None
-    """Folder of scenes, shared by all nodes of this user on this machine; None: the usual one."""
-    cache_bytes: int | None = None
-    """Quota of that folder; None: `cache.default_quota`."""
-    name: str = ""
-    """For people; '': the machine's name."""
-    tags: tuple[str, ...] = ()
-    threads: int = 0
-    """Render threads; 0: as many as there are processors."""
-    silent_seconds: float = SILENT_SECONDS
-    """Without any sign of life from Blender for so long, it hangs; a job may say otherwise."""
-    frame_seconds: float = 0.0
-    """Longest time for a frame where its job does not say; 0: as long as it takes."""
-    memory_bytes: int | None = None
-    """Most that Blender may use; None: `MEMORY_PART` of what this process may, 0: no limit."""
-    probe_idle_seconds: float = PROBE_IDLE_SECONDS
-    probe_again_seconds: float = PROBE_AGAIN_FIRST_SECONDS
-    grace_seconds: float = GRACE_SECONDS
-    ping_seconds: float = PING_SECONDS
-    retry_first_seconds: float = RETRY_FIRST_SECONDS
-
-    @property
-    def data_folder(self) -> Path:
-        """The folder this node runs in."""
-        if self.data is not None:
-            return self.data
-        # A name may hold anything a person likes; two names must never share a folder.
-        slug = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:40]
-        mark = hashlib.sha256(self.name.encode()).hexdigest()[:8]
-        return places.data_dir() / (f"node-{slug}-{mark}" if self.name else "node")
-
-    @property
-    def cache_folder(self) -> Path:
-        """The folder its scenes lie in."""
-        return self.cache or places.cache_dir() / "scenes"
-
-    @property
-    def memory_limit(self) -> int:
-        """Bytes at which an attempt fails; 0: none."""
-        if self.memory_bytes is None:
-            return int(hardware.memory_bytes() * MEMORY_PART)
-        return self.memory_bytes
-
-    @property
-    def label(self) -> str:
-        """The node's name for people."""
-        return (self.name or platform.node() or "node")[:NAME_MAX_CHARS]
 
 
 class Node:
@@ -201,7 +133,12 @@ class Node:
         ) as cache:
             try:
                 equipment = await _first_of(
-                    self._equip(options.blenders, scratch / PROBE, _answers(), self._notify),
+                    self._equip(
+                        options.blenders,
+                        scratch / PROBE,
+                        _answers(self._options.slot),
+                        self._notify,
+                    ),
                     self._stop,
                 )
                 if equipment is not None:
@@ -227,6 +164,7 @@ class _Work:
     delivery: Delivery
     renderer: Renderer
     rendering: asyncio.Task[None]
+    attending: asyncio.Task[None]
 
 
 class _Service:
@@ -245,13 +183,20 @@ class _Service:
         stop: asyncio.Event,
         hurry: asyncio.Event,
     ) -> None:
+        notify = self._also_to_the_log(notify)
         self._options = options
         self._notify = notify
         self._data = data
         self._cache = cache
         self._scratch = scratch
         self._equipment = equipment
-        self._machine = hardware.describe(equipment.blenders, options.tags, equipment.sandbox)
+        machine = hardware.describe(equipment.blenders, options.settings.tags, equipment.sandbox)
+        self._machine = replace(
+            machine,
+            cores=min(machine.cores, options.threads or machine.cores),
+            memory_bytes=int(machine.memory_bytes * options.memory_share),
+            gpu_only=options.gpu_only,
+        )
         self._stop = stop
         self._hurry = hurry
         self._has_joined = False
@@ -267,6 +212,15 @@ class _Service:
             retry_first_seconds=options.retry_first_seconds,
         )
         self._log = LogReports(self._link.send)
+        self._attendance = Attendance(
+            options.settings,
+            send=self._link.send,
+            notify=notify,
+            load=LoadSensor(options.load_root).look,
+            look_seconds=options.look_seconds,
+        )
+        self._settings_file: SettingsFile | None = None
+        self._saving: set[asyncio.Task[None]] = set()
         self._scenes = SceneStore(cache, self._link.ask, self._tell_scene_held)
         loop = asyncio.get_running_loop()
 
@@ -284,11 +238,22 @@ class _Service:
                 silent_seconds=options.silent_seconds,
                 frame_seconds=options.frame_seconds,
                 memory_bytes=options.memory_limit,
+                low_priority=options.low_priority,
             ),
         )
         self._work: _Work | None = None
         self._ended = asyncio.Event()
         """Set when the renderer ended, which it never should before it is told to."""
+
+    def _also_to_the_log(self, notify: Notify) -> Notify:
+        """Tell the farm too what this node tells the person who started it, but for progress."""
+
+        def tell(notice: Notice) -> None:
+            notify(notice)
+            if notice.kind is not NoticeKind.PROGRESS:
+                self._link.send(LogLines(lines=(notice.text[:LOG_LINE_MAX_CHARS],)))
+
+        return tell
 
     async def run(self) -> None:
         """Connect and render until told to stop. Raises `LinkRefused`."""
@@ -322,6 +287,9 @@ class _Service:
             await self._link.wait_connected()
             renderer = self._known().renderer
             await renderer.wait_until_idle()
+            # A user who is there does not wait for a probe either.
+            if not await _first_of(self._attendance.may_work.wait(), self._stop):
+                continue
             idle_seconds = max(options.probe_idle_seconds, not_before - loop.time())
             came = await _first_of(renderer.wait_until_busy(), self._stop, idle_seconds)
             if came or self._stop.is_set():
@@ -338,16 +306,21 @@ class _Service:
     async def _probe_until_busy(self, renderer: Renderer) -> Equipment | None:
         """Probe fully; None when a frame came before the end: its processor time is the frame's."""
         probing = asyncio.create_task(
-            probe_fully(self._equipment, self._scratch / PROBE, _answers(), self._notify)
+            probe_fully(
+                self._equipment, self._scratch / PROBE, _answers(self._options.slot), self._notify
+            )
         )
-        busy = asyncio.create_task(renderer.wait_until_busy())
+        others = [
+            asyncio.create_task(renderer.wait_until_busy()),
+            asyncio.create_task(self._attendance.wait_unavailable()),
+        ]
         try:
-            await asyncio.wait([busy, probing], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*others, probing], return_when=asyncio.FIRST_COMPLETED)
             return probing.result() if probing.done() else None
         finally:
-            busy.cancel()
-            probing.cancel()
-            await asyncio.gather(busy, probing, return_exceptions=True)
+            for task in (*others, probing):
+                task.cancel()
+            await asyncio.gather(*others, probing, return_exceptions=True)
 
     def _adopt(self, equipment: Equipment) -> None:
         """Render with what a probe has found, and tell the farm where that is something else."""
@@ -377,6 +350,11 @@ class _Service:
         """The farm is known: look for what an earlier process of this node has finished for it."""
         # The farm's id comes from the network and becomes a folder's name.
         farm = hashlib.sha256(credentials.farm_id.encode()).hexdigest()[:32]
+        self._settings_file = SettingsFile(self._data.folder / "settings" / f"{farm}.json")
+        try:
+            self._attendance.adopt(await in_thread(self._settings_file.load))
+        except SettingsUnreadable as error:
+            self._notify(Notice(NoticeKind.PROBLEM, str(error)))
         outbox = Outbox(self._data.folder / "outbox" / farm)
         parcels, problems = await in_thread(outbox.load)
         for problem in problems:
@@ -399,7 +377,11 @@ class _Service:
             self._notify(Notice(NoticeKind.RENDERED, text, {"frames": len(parcels)}))
         rendering = asyncio.create_task(renderer.run(), name="renderer")
         rendering.add_done_callback(lambda _: self._ended.set())
-        self._work = _Work(delivery, renderer, rendering)
+        if not self._attendance.availability.available:
+            renderer.refuse(self._attendance.availability.reason, REFUSES)
+        attending = asyncio.create_task(self._attendance.run(renderer), name="attendance")
+        attending.add_done_callback(lambda _: self._ended.set())
+        self._work = _Work(delivery, renderer, rendering, attending)
 
     def _known(self) -> _Work:
         if self._work is None:
@@ -422,6 +404,8 @@ class _Service:
             machine=self._machine,
             holding=tuple(dict.fromkeys(held)),
             scenes=self._cache.complete_scenes(),
+            settings=self._options.settings,
+            availability=self._attendance.availability,
         )
 
     def _beat(self) -> Heartbeat:
@@ -434,6 +418,8 @@ class _Service:
         work = self._known()
         work.renderer.keep_only(welcome.keep)
         work.delivery.offer_again()
+        if welcome.settings is not None:
+            self._configure(welcome.settings)
         self._notify(Notice(NoticeKind.READY, "Ready for frames.", {"farm": welcome.farm}))
 
     def _on_message(self, message: CoordinatorMessage) -> None:
@@ -453,8 +439,26 @@ class _Service:
                 work.renderer.refuse("the node is draining" if message.draining else "")
                 text = "Draining: taking no new frames." if message.draining else "Taking frames."
                 self._notify(Notice(NoticeKind.DRAINING, text, {"draining": message.draining}))
+            case ConfigureNode():
+                self._configure(message.settings)
             case Welcome():
                 work.renderer.keep_only(message.keep)
+
+    def _configure(self, settings: FarmSettings) -> None:
+        """Hold to what the farm sets for this node, now and after the next start."""
+        if self._settings_file is None or not self._attendance.adopt(settings):
+            return
+        text = f"Settings: {describe(self._attendance.settings)}."
+        self._notify(Notice(NoticeKind.AVAILABILITY, text))
+        saving = asyncio.create_task(in_thread(self._settings_file.store, settings))
+        self._saving.add(saving)
+        saving.add_done_callback(self._saved)
+
+    def _saved(self, saving: asyncio.Task[None]) -> None:
+        self._saving.discard(saving)
+        if not saving.cancelled() and (error := saving.exception()) is not None:
+            text = f"What the farm has set for this node could not be kept here: {error}"
+            self._notify(Notice(NoticeKind.PROBLEM, text))
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -487,6 +491,8 @@ class _Service:
         work = self._work
         try:
             if work is not None:
+                work.attending.cancel()
+                await asyncio.wait([work.attending])
                 await work.renderer.stop_current("the node stops")
                 work.rendering.cancel()
                 await asyncio.wait([work.rendering])
@@ -498,13 +504,18 @@ class _Service:
         if work is not None:
             await work.delivery.close()
         await self._scenes.close()
-        if work is not None and not work.rendering.cancelled():
-            work.rendering.result()
+        await asyncio.gather(*self._saving, return_exceptions=True)
+        for task in () if work is None else (work.rendering, work.attending):
+            if not task.cancelled():
+                task.result()
 
 
-def _answers() -> Path:
-    """File of what is known of this machine's Blenders, for all nodes of this user."""
-    return places.cache_dir() / "blenders.json"
+def _answers(slot: str) -> Path:
+    """File of what is known of this machine's Blenders, for all nodes of this user.
+
+    A slot sees other GPUs than the next one, and has a file of its own.
+    """
+    return places.cache_dir() / (f"blenders-{slot}.json" if slot else "blenders.json")
 
 
 async def _first_of(

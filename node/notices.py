@@ -32,6 +32,8 @@ class NoticeKind(str, Enum):
     FAILED = "failed"
     RETURNED = "returned"
     """Frames given back to the farm without a result."""
+    AVAILABILITY = "availability"
+    """Whether the node renders now: its hours, its user, what else the machine does."""
     DRAINING = "draining"
     STOPPED = "stopped"
 

@@ -112,7 +112,7 @@ class Renderer:
         self._open_manifest = ""
         self._open_warnings: tuple[str, ...] = ()
         self._scripts_told: set[str] = set()
-        self._refusal = ""
+        self._refusals: dict[str, str] = {}
         self._frames = 0
 
     # --- what the farm says ------------------------------------------------------------------
@@ -126,7 +126,7 @@ class Renderer:
         for frame in message.frames:
             if self._delivery.offer(frame) or self._renew(frame):
                 continue
-            if job is None or self._refusal:
+            if job is None or self._refusals:
                 returned.append(frame)
             else:
                 self._queue.append(_Work(frame, job))
@@ -188,9 +188,24 @@ class Renderer:
         if all(work.frame.job != job for work in self._works()):
             self._look_ahead(idle_keeps_scene=False)
 
-    def refuse(self, reason: str) -> None:
-        """Take nothing new, for this reason; '' takes work again."""
-        self._refusal = reason
+    def refuse(self, reason: str, cause: str = "order") -> None:
+        """Take nothing new, for this reason; '' ends what this ``cause`` kept from being taken."""
+        if reason:
+            self._refusals[cause] = reason
+        else:
+            self._refusals.pop(cause, None)
+
+    @property
+    def _refusal(self) -> str:
+        return next(iter(self._refusals.values()), "")
+
+    async def close_blender(self) -> None:
+        """End a Blender that renders nothing; only while new frames are refused.
+
+        Raises `AttemptFailed` when it cannot be ended.
+        """
+        if not self.busy:
+            await self._session.close()
 
     def return_unstarted(self, reason: str) -> None:
         """Give back what Blender has not begun."""
@@ -426,7 +441,7 @@ class Renderer:
         try:
             await self._session.abort()
         except AttemptFailed as error:
-            self.refuse(error.reason)
+            self.refuse(error.reason, "unkillable")
             self._send(Availability(available=False, reason=error.reason))
             self._notify(
                 Notice(NoticeKind.PROBLEM, f"{error.reason} This node takes no more work.")

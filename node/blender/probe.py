@@ -35,6 +35,9 @@ ENGINE_SECONDS = 120.0
 AT_ONCE = 2
 """Processes of one probe that run at the same time."""
 
+GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ONEAPI_DEVICE_SELECTOR")
+"""By which a slot of a machine sees some of its GPUs only."""
+
 PROBE_MODULES = ("compat", "probe")
 OPENGL_ENGINES = ("BLENDER_EEVEE_NEXT", "BLENDER_EEVEE", "BLENDER_WORKBENCH")
 
@@ -217,6 +220,7 @@ def _key(candidate: Candidate, level: str) -> str:
         stamps += [f"{packages.name} {_stamp(packages)}" for packages in found]
     stamps += sorted(path.name for path in Path("/dev").glob("nvidia*"))
     stamps += sorted(path.name for path in Path("/dev/dri").glob("*"))
+    stamps += [f"{name}={os.environ[name]}" for name in GPU_VARIABLES if name in os.environ]
     with contextlib.suppress(OSError):
         stamps.append(Path("/proc/driver/nvidia/version").read_text().splitlines()[0])
     # The libraries that OpenGL needs may be installed later.

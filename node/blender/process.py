@@ -28,6 +28,9 @@ TERM_SECONDS = 2.0
 KILL_SECONDS = 5.0
 """A killed process that is still there after so long cannot be killed: stuck in a driver."""
 
+LOWEST_PRIORITY = 19
+"""Of POSIX."""
+
 POLL_SECONDS = 0.01
 """Between two looks whether killed processes are gone."""
 
@@ -102,8 +105,11 @@ class BlenderProcess:
         program: Path,
         readable: tuple[Path, ...] = (),
         level: str = sandbox.NONE,
+        low_priority: bool = False,
     ) -> BlenderProcess:
         """Start ``command`` in a group of its own with an environment of its own.
+
+        With ``low_priority`` it gets the processor only where no other program wants it.
 
         Raises OSError when it cannot be started.
         """
@@ -114,7 +120,11 @@ class BlenderProcess:
         )
         group: dict[str, object] = {"start_new_session": True}
         if sys.platform == "win32":
-            group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+            priority = subprocess.IDLE_PRIORITY_CLASS if low_priority else 0
+            group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | priority}
+        elif low_priority:
+            # Before the first thread exists: on Linux each has a priority of its own.
+            confined = ["nice", "-n", str(LOWEST_PRIORITY), *confined]
         loop = asyncio.get_running_loop()
         transport, protocol = await loop.subprocess_exec(
             lambda: _Protocol(loop),

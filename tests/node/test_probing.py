@@ -11,9 +11,10 @@ import pytest
 from rendermill.node import hardware
 from rendermill.node.blender.probe import examine
 from rendermill.node.blender.session import SessionOptions
-from rendermill.node.daemon import MEMORY_PART, Node, NodeOptions
+from rendermill.node.daemon import Node, NodeOptions
 from rendermill.node.equipment import Equipment
 from rendermill.node.notices import Notice
+from rendermill.node.options import MEMORY_PART
 from rendermill.protocol.messages import Assign, FrameDone, Hello, MachineChanged
 
 from .conftest import StartNode, job_spec
