@@ -33,7 +33,7 @@ from .farm.decisions import (
 )
 from .farm.events import AssemblyFailed, AssemblyFinished, FarmEvent, FarmRefusal, Tick
 from .farm.farm import Farm
-from .feed import EventFeed
+from .feed import EventFeed, FarmViewsNow
 from .load import LoadHistory
 from .store import DiskFull, StoreError, rows
 from .store.store import Store
@@ -85,11 +85,7 @@ class Conductor:
         self.farm = farm
         self.clock = clock
         self.connections = connections
-        self.feed = EventFeed(
-            lambda job: farm.job_view(job, clock.now()),
-            farm.frame_view,
-            lambda node: farm.node_view(node, clock.now()),
-        )
+        self.feed = EventFeed(FarmViewsNow(farm, clock))
         self.load = LoadHistory(clock.now())
         self._store = store
         self._on_failure = on_failure

@@ -96,11 +96,14 @@ class LocalFarm:
 
     # --- members -----------------------------------------------------------------------------
 
-    def start_coordinator(self, *words: str) -> Member:
-        """Start (again) the coordinator on the same data and port; wait until it answers."""
+    def start_coordinator(self, *words: str, cores: set[int] | None = None) -> Member:
+        """Start (again) the coordinator on the same data and port; wait until it answers.
+
+        ``cores`` keeps it on some processors (Linux).
+        """
         command = ["coordinator", "--host", "127.0.0.1", "--port", str(self.port), *words]
         self._local_file.unlink(missing_ok=True)
-        member = self._start("coordinator", command, None)
+        member = self._start("coordinator", command, cores)
         self._wait(member, lambda: self._local_file.exists() and self._healthy())
         self.port = int(self.url.rsplit(":", 1)[1])
         return member

@@ -54,7 +54,8 @@ async def follow(request: web.Request) -> web.StreamResponse:
     )
     followers.add(task)
     try:
-        await task
+        with feed.followed():
+            await task
     except (TimeoutError, ConnectionError):
         # Too slow or gone. Without the connection nothing can be told any more.
         if request.transport is not None:

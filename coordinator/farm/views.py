@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...protocol.job import JobSpec
 from ...protocol.node_settings import effective
-from ...protocol.states import FrameState, JobState
+from ...protocol.states import FrameState, JobState, NodeState
 from ...protocol.views import (
     AttemptView,
     FrameCounts,
@@ -64,6 +64,27 @@ class FarmViews:
             frames_waiting=state.frames_waiting,
             frames_leased=len(state.leases),
         )
+
+    # --- what makes a change urgent --------------------------------------------------------------
+
+    def job_state(self, job_id: str) -> tuple[JobState, bool] | None:
+        """Return a job's state and whether it is paused; None where there is none."""
+        job = self.state.jobs.get(job_id)
+        return None if job is None else (job.record.state, job.record.paused)
+
+    def frame_state(self, job_id: str, frame: int) -> tuple[FrameState, int] | None:
+        """Return a frame's state and generation; None where there is none."""
+        job = self.state.jobs.get(job_id)
+        position = None if job is None else job.table.position(frame)
+        if job is None or position is None:
+            return None
+        record = job.table.record(position)
+        return record.state, record.generation
+
+    def node_state(self, node_id: str) -> NodeState | None:
+        """Return a node's state; None where there is none."""
+        node = self.state.nodes.get(node_id)
+        return None if node is None else node.state()
 
     # --- jobs ----------------------------------------------------------------------------------
 
