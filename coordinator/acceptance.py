@@ -6,12 +6,14 @@ import re
 from dataclasses import dataclass, replace
 
 from ..protocol.codec import CodecError, decode_manifest, encode_message, is_sha256
-from ..protocol.frames import FrameRangeError, format_frames, parse_frames
-from ..protocol.job import PRIORITY_MAX, PRIORITY_MIN, JobSpec
+from ..protocol.frames import FrameRangeError, format_frames, frame_step, parse_frames
+from ..protocol.job import PRIORITY_MAX, PRIORITY_MIN, Capability, JobSpec
 from ..protocol.manifest import MANIFEST_MAX_BYTES, Manifest, ManifestError, check_path
 from ..protocol.messages import MESSAGE_MAX_BYTES, Assign
 from ..protocol.views import JobSubmission
+from .farm.changing import check_change
 from .images import FORMATS
+from .results import MAIN
 from .store.blobs import BlobStore
 
 NAME_MAX_CHARS = 200
@@ -25,10 +27,10 @@ IMAGE_SIDE_MAX_PIXELS = 65_536
 
 ENGINES = ("CYCLES", "BLENDER_EEVEE_NEXT", "BLENDER_EEVEE", "BLENDER_WORKBENCH")
 
-FILM_REFUSAL = (
-    "This coordinator does not encode films; choose an image format such as PNG in the output "
-    "properties, and make the film from the frames."
-)
+FRAME_RATE_MAX = 120_000.0
+"""Blender's largest number of frames a second over its smallest base."""
+FILM_FRAME_FORMATS = ("PNG", "OPEN_EXR")
+"""Lossless, and read back by Blender as they were written."""
 
 _LEADS_AWAY = re.compile(r"[\\\0]|(^|/)[A-Za-z]:")
 """A backslash or a drive is a way to elsewhere on a node with Windows."""
@@ -58,7 +60,7 @@ class Scene:
     files: int
 
 
-def check_spec(spec: JobSpec, makes_films: bool) -> JobSpec:
+def check_spec(spec: JobSpec) -> JobSpec:
     """Return the spec with its frame range in canonical form.
 
     Raises `NotAcceptable` for one that no node can render.
@@ -76,17 +78,55 @@ def check_spec(spec: JobSpec, makes_films: bool) -> JobSpec:
         )
     if not PRIORITY_MIN <= spec.priority <= PRIORITY_MAX:
         raise NotAcceptable(f"A priority lies between {PRIORITY_MIN} and {PRIORITY_MAX}.")
-    if spec.max_nodes < 0 or min(spec.limits.silent_seconds, spec.limits.frame_seconds) < 0:
-        raise NotAcceptable("Limits of a job cannot be negative; 0 means no limit.")
+    try:
+        check_change(
+            tags=spec.requires.tags,
+            nodes=spec.requires.nodes,
+            max_nodes=spec.max_nodes,
+            memory_bytes=spec.requires.memory_bytes,
+            limits=spec.limits,
+        )
+    except ValueError as error:
+        raise NotAcceptable(str(error)) from error
     if len(spec.depends_on) > DEPENDENCIES_MAX:
         raise NotAcceptable(f"A job may depend on at most {DEPENDENCIES_MAX} others.")
-    if spec.film is not None and not makes_films:
-        raise NotAcceptable(FILM_REFUSAL)
     _check_image(spec)
+    _check_film(spec, frames)
     _check_places(spec)
     spec = replace(spec, frames=format_frames(frames))
     _check_length(spec)
     return spec
+
+
+def _check_film(spec: JobSpec, frames: tuple[int, ...]) -> None:
+    film = spec.film
+    if film is None:
+        return
+    try:
+        check_path(film.name)
+    except ManifestError as error:
+        raise NotAcceptable(f"The film has a name that is not safe: {error}") from error
+    if "/" in film.name:
+        raise NotAcceptable(f"The film {film.name!r} needs a file name without folders.")
+    if not 0 < film.fps <= FRAME_RATE_MAX:
+        raise NotAcceptable(f"A film has more than 0 and at most {FRAME_RATE_MAX:g} frames a second.")
+    if frame_step(frames) is None:
+        raise NotAcceptable(
+            "A film is made of an unbroken range of frames, or of every n-th of one; submit such a "
+            "range, or choose an image format in the output properties."
+        )
+    if spec.image.file_format not in FILM_FRAME_FORMATS or spec.image.views:
+        raise NotAcceptable(
+            "The frames of a film are rendered as PNG or OpenEXR with one view; choose an image "
+            "format in the output properties."
+        )
+    if Capability.FFMPEG not in spec.requires.capabilities:
+        raise NotAcceptable(
+            "A job that asks for a film needs nodes with FFmpeg, and does not say so; submit it "
+            "again with this version of Rendermill."
+        )
+    if not any(root.id == MAIN for root in spec.outputs):
+        raise NotAcceptable("A job that asks for a film needs a render output.")
 
 
 def _check_length(spec: JobSpec) -> None:

@@ -10,10 +10,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 FRAME_MIN = -1_048_574
 FRAME_MAX = 1_048_574
 """MINAFRAME and MAXFRAME of Blender's ``DNA_scene_types.h``: no scene has frames beyond these."""
+
+FILM_FRAME = 2**31 - 1
+"""The number under which the film of a job is leased, encoded, stored and fetched, as if it were a
+frame: beyond every frame that Blender has, and the last in every order."""
 
 JOB_FRAMES_MAX = 200_000
 """A film of more than two hours at 24 frames a second; more in one job is a typing error."""
@@ -113,3 +118,15 @@ def _run_end(ordered: Sequence[int], start: int) -> int:
     while end + 1 < len(ordered) and ordered[end + 1] - ordered[end] == step:
         end += 1
     return end
+
+
+def frame_step(frames: Sequence[int]) -> int | None:
+    """Return n where ascending ``frames`` are every n-th of a range, None where they are not.
+
+    1 for a single frame.
+    """
+    if len(frames) < 2:
+        return 1 if frames else None
+    step = frames[1] - frames[0]
+    is_even = all(later - earlier == step for earlier, later in pairwise(frames))
+    return step if is_even else None

@@ -8,7 +8,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from http import HTTPStatus
 
 from aiohttp import web
@@ -16,20 +16,23 @@ from sqlalchemy import Connection, insert, select
 
 from ...protocol.codec import encode_json
 from ...protocol.frames import FrameRangeError, parse_frames
-from ...protocol.job import PRIORITY_MAX, PRIORITY_MIN
+from ...protocol.job import FrameOrder, Limits
 from ...protocol.states import JobState
 from ...protocol.views import JobDetail, JobSubmission, JobView
 from ..acceptance import check_scene, check_spec, read_manifest
+from ..farm.changing import check_change
 from ..farm.events import (
     FarmEvent,
     JobCancelled,
+    JobChanged,
     JobPaused,
     JobRemoved,
     JobResumed,
     JobSubmitted,
-    PriorityChanged,
+    NodeForgiven,
     RetryRequested,
     ScoutsApproved,
+    ScoutsRejected,
 )
 from ..store import schema
 from . import guard, keys
@@ -58,6 +61,8 @@ def routes() -> list[web.RouteDef]:
         web.post(f"{_JOB}/pause", pause),
         web.post(f"{_JOB}/resume", resume),
         web.post(f"{_JOB}/approve", approve),
+        web.post(f"{_JOB}/reject", reject),
+        web.post(f"{_JOB}/forgive", forgive),
         web.post(f"{_JOB}/retry", retry),
         web.get(f"{_JOB}/script", script),
         web.get(f"{_JOB}/manifest", manifest),
@@ -239,9 +244,24 @@ async def manifest(request: web.Request) -> web.StreamResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobChange:
-    """Body of ``PATCH``."""
+    """Body of ``PATCH``: what is left out stays as it is."""
 
-    priority: int
+    priority: int | None = None
+    nodes: tuple[str, ...] | None = None
+    """Ids of the only nodes it may use; empty: any."""
+    tags: tuple[str, ...] | None = None
+    max_nodes: int | None = None
+    memory_bytes: int | None = None
+    order: FrameOrder | None = None
+    limits: Limits | None = None
+    """All of them: a limit left out is the farm's to decide."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgiveBody:
+    """Body of ``POST .../forgive``."""
+
+    node: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +291,7 @@ cancel = _steering("cancel", lambda job: JobCancelled(job=job))
 pause = _steering("pause", lambda job: JobPaused(job=job))
 resume = _steering("resume", lambda job: JobResumed(job=job))
 approve = _steering("approve", lambda job: ScoutsApproved(job=job))
+reject = _steering("reject", lambda job: ScoutsRejected(job=job))
 
 
 @guard.serves(*guard.STEER)
@@ -290,16 +311,31 @@ async def retry(request: web.Request) -> web.StreamResponse:
 
 @guard.serves(*guard.STEER)
 async def change(request: web.Request) -> web.StreamResponse:
-    """Change the priority."""
-    priority = (await read_json(request, JobChange)).priority
-    if not PRIORITY_MIN <= priority <= PRIORITY_MAX:
+    """Change whom the job may use, how urgent it is, its order and its limits, while it runs."""
+    body = await read_json(request, JobChange)
+    changes = {
+        field.name: value
+        for field in fields(body)
+        if (value := getattr(body, field.name)) is not None
+    }
+    if not changes:
         raise Refused(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"A priority lies between {PRIORITY_MIN} and {PRIORITY_MAX}.",
+            f"Nothing is to be changed; name one of {', '.join(one.name for one in fields(body))}.",
         )
-    return await _steer(
-        request, "priority", PriorityChanged(job=request.match_info["job"], priority=priority)
-    )
+    try:
+        check_change(**changes)
+    except ValueError as error:
+        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+    action = f"change {', '.join(sorted(changes))}"
+    return await _steer(request, action, JobChanged(job=request.match_info["job"], **changes))
+
+
+@guard.serves(*guard.STEER)
+async def forgive(request: web.Request) -> web.StreamResponse:
+    """Let the job use a node again that it keeps away from."""
+    node = (await read_json(request, ForgiveBody)).node
+    return await _steer(request, "forgive", NodeForgiven(node=node, job=request.match_info["job"]))
 
 
 @guard.serves(*guard.STEER)

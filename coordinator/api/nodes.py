@@ -10,7 +10,14 @@ from aiohttp import web
 
 from ...protocol.node_settings import NOTHING_SET, FarmSettings, OnReturn, SettingsError, change
 from ...protocol.views import NodeView
-from ..farm.events import FarmEvent, NodeConfigured, NodeDisabled, NodeDrained, NodeEnabled
+from ..farm.events import (
+    FarmEvent,
+    NodeConfigured,
+    NodeDisabled,
+    NodeDrained,
+    NodeEnabled,
+    NodeForgiven,
+)
 from ..identity.roles import Role
 from . import guard, keys
 from .audit import audit_entry
@@ -29,6 +36,7 @@ def routes() -> list[web.RouteDef]:
         web.post(f"{_NODE}/drain", drain),
         web.post(f"{_NODE}/disable", disable),
         web.post(f"{_NODE}/enable", enable),
+        web.post(f"{_NODE}/forgive", forgive),
     ]
 
 
@@ -102,3 +110,4 @@ def _steering(
 drain = _steering("drain", lambda node: NodeDrained(node=node))
 disable = _steering("disable", lambda node: NodeDisabled(node=node))
 enable = _steering("enable", lambda node: NodeEnabled(node=node))
+forgive = _steering("forgive", lambda node: NodeForgiven(node=node))

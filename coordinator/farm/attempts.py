@@ -13,7 +13,7 @@ from ...protocol.messages import (
     FrameRefused,
 )
 from ...protocol.states import FrameState
-from .failures import BLAMES_FRAME, fails_for_good, rest_seconds
+from .failures import BLAMES_FRAME, fails_for_good, memory_needed, rest_seconds
 from .jobs import Job
 from .leases import Lease
 from .leasing import drop, note_attempt, release, reopen, revoke, slowness_elsewhere
@@ -37,6 +37,7 @@ def take_result(state: FarmState, node: Node, incarnation: str, message: FrameDo
         _refuse(state, node, incarnation, ref, "The job is gone.")
         return
     record = job.table.record(position)
+    shortest = job.record.spec.limits.shortest_seconds
     if record.result is not None and record.result.generation == ref.generation:
         # Said twice, or rendered twice: what was stored first stays.
         state.outcome.send_to(node.id, incarnation, FrameAccepted(frame=ref))
@@ -46,6 +47,15 @@ def take_result(state: FarmState, node: Node, incarnation: str, message: FrameDo
         _refuse(state, node, incarnation, ref, "This frame was never given out under that number.")
     elif record.state is FrameState.CANCELLED or record.state is FrameState.DONE:
         _refuse(state, node, incarnation, ref, "The job was stopped.")
+    elif message.stats.seconds < shortest and position != job.table.film:
+        reason = (
+            f"It was done in {message.stats.seconds:.1f} s, and the job takes less than "
+            f"{shortest:g} s for a failure; see whether something is missing in the picture."
+        )
+        _refuse(state, node, incarnation, ref, reason)
+        lease = find_lease(state, node, ref)
+        if lease is not None:
+            fail(state, lease, FailureKind.TOO_SHORT, reason, message.log)
     else:
         _store_result(state, node, job, position, message)
         state.outcome.send_to(node.id, incarnation, FrameAccepted(frame=ref))
@@ -66,17 +76,7 @@ def _store_result(
     else:
         # Rendered under a lease that has run out: there is no trace of it but the result.
         started = max(state.now - message.stats.seconds, 0.0)
-        late = Lease(
-            job=job.id,
-            position=position,
-            frame=ref.frame,
-            generation=ref.generation,
-            epoch=ref.epoch,
-            node=node.id,
-            incarnation=node.record.incarnation,
-            granted=started,
-            active=state.now,
-        )
+        late = Lease.of(ref, position, node.id, node.record.incarnation, started)
         note_attempt(state, late, "done", "", message.log)
     rivals = list(job.leases_at.get(position, ()))
     revoke(state, rivals, "elsewhere")
@@ -93,10 +93,11 @@ def _store_result(
     )
     state.change_frame(job, position, state=FrameState.DONE, result=result, problem="")
     job.breaker.succeeded()
-    job.failed_frames.get(node.id, set()).discard(position)
-    job.speeds.learn(node.id, position, message.stats.seconds, slowness_elsewhere(job, node))
-    if message.stats.prepare_seconds > 0:
-        job.speeds.prepare_seconds = message.stats.prepare_seconds
+    _hold_less_against(state, job, node, ref.frame)
+    if position != job.table.film:
+        job.speeds.learn(node.id, position, message.stats.seconds, slowness_elsewhere(job, node))
+        if message.stats.prepare_seconds > 0:
+            job.speeds.prepare_seconds = message.stats.prepare_seconds
     if message.thumbnail:
         job.newest_thumbnail = ref.frame
     node.frames_done += 1
@@ -118,24 +119,15 @@ def fail(
     job, node = state.jobs[lease.job], state.nodes[lease.node]
     note_attempt(state, lease, kind.value, reason, log)
     drop(state, lease)
-    told = f"Frame {lease.frame} on {node.record.name}: {reason}"
+    told = f"{lease.name} on {node.record.name}: {reason}"
     state.change_job(job, problem=told)
+    hold_against(state, job, node, lease.frame, kind, reason)
     if kind in BLAMES_FRAME:
         blame_frame(state, job, lease, reason)
     else:
         state.change_frame(job, lease.position, problem=reason)
         reopen(state, job, lease.position)
         _rest(state, node, reason)
-    if kind is FailureKind.MEMORY:
-        penalise(state, job, node, f"Ran out of memory: {reason}", too_small=True)
-    else:
-        failed = job.failed_frames.setdefault(node.id, set())
-        failed.add(lease.position)
-        if len(failed) >= state.config.frames_to_avoid:
-            penalise(
-                state, job, node, f"{len(failed)} frames failed there; the last said: {reason}"
-            )
-            failed.clear()
     job.breaker.failed(kind, lease.position, node.id)
     _check_breaker(state, job, told)
 
@@ -147,9 +139,17 @@ def blame_frame(state: FarmState, job: Job, lease: Lease, reason: str) -> None:
     if lease.node not in failed_on:
         failed_on = (*failed_on, lease.node)
     failures = record.failures + 1
-    usable = [node.id for node in state.usable(job)]
-    state.change_frame(job, lease.position, failed_on=failed_on, failures=failures, problem=reason)
-    if fails_for_good(state.config, failed_on, failures, usable):
+    usable = state.usable(job)
+    record = state.change_frame(
+        job, lease.position, failed_on=failed_on, failures=failures, problem=reason
+    )
+    needed = memory_needed(job.record, record)
+    blamed = failed_on
+    if needed and any(node.record.machine.memory_bytes > needed for node in usable):
+        # A larger machine is left: what was too small says nothing about the frame.
+        too_small = {one.node for one in job.record.penalties if one.too_small}
+        blamed = tuple(node for node in failed_on if node not in too_small)
+    if fails_for_good(state.config, blamed, failures, [node.id for node in usable]):
         rivals = list(job.leases_at.get(lease.position, ()))
         if not rivals:
             state.change_frame(job, lease.position, state=FrameState.FAILED)
@@ -161,7 +161,7 @@ def lose(state: FarmState, lease: Lease, reason: str) -> None:
     """The node is gone. Only the frame in progress can have anything to do with it, and only a
     frame that loses node after node is suspected."""
     job = state.jobs[lease.job]
-    if lease.started is None:
+    if lease.started is None and not lease.opening:
         release(state, lease, "lost", reason)
         return
     note_attempt(state, lease, "lost", reason)
@@ -171,7 +171,7 @@ def lose(state: FarmState, lease: Lease, reason: str) -> None:
     state.change_frame(job, lease.position, losses=losses)
     if losses > state.config.losses_forgiven:
         blame_frame(state, job, lease, f"{losses} nodes were lost while they rendered it.")
-        state.change_job(job, problem=f"Frame {lease.frame}: {losses} nodes were lost over it.")
+        state.change_job(job, problem=f"{lease.name}: {losses} nodes were lost over it.")
     else:
         reopen(state, job, lease.position)
 
@@ -202,23 +202,78 @@ def _rest(state: FarmState, node: Node, reason: str) -> None:
     rest(state, node, rest_seconds(state.config, node.faults), reason)
 
 
-def penalise(state: FarmState, job: Job, node: Node, reason: str, too_small: bool = False) -> None:
-    """Keep a job away from a node for a while."""
-    until = state.now + state.config.avoid_seconds
-    penalty = NodePenalty(node=node.id, until=until, reason=reason, too_small=too_small)
-    others = tuple(old for old in job.record.penalties if old.node != node.id)
-    old = next((old for old in job.record.penalties if old.node == node.id), None)
-    if old is not None and old.too_small and not too_small:
-        penalty = replace(penalty, too_small=True, reason=old.reason)
-    state.change_job(job, penalties=(*others, penalty))
-    state.wake(until, Timer.FORGIVE, job.id)
+def hold_against(
+    state: FarmState, job: Job, node: Node, frame: int, kind: FailureKind, reason: str
+) -> None:
+    """Count a failure against the node it happened on, and keep the job away if that was enough."""
+    old = job.penalty(node.id) or NodePenalty(node=node.id, until=0.0, reason="")
+    if kind is FailureKind.MEMORY:
+        ran_out = old.frames if old.too_small else ()
+        penalty = replace(
+            old,
+            too_small=True,
+            memory_bytes=node.record.machine.memory_bytes,
+            frames=(*(one for one in ran_out if one != frame), frame),
+            reason=f"Ran out of memory: {reason}",
+        )
+    elif old.too_small:
+        return
+    else:
+        failed = (*(one for one in old.frames if one != frame), frame)
+        penalty = replace(old, frames=failed, reason=reason)
+        if len(failed) >= state.config.frames_to_avoid:
+            penalty = replace(
+                penalty,
+                until=state.now + state.config.avoid_seconds,
+                frames=(),
+                reason=f"{len(failed)} frames failed there; the last said: {reason}",
+            )
+            state.wake(penalty.until, Timer.FORGIVE, job.id)
+    _replace_penalty(state, job, node.id, penalty)
+
+
+def _hold_less_against(state: FarmState, job: Job, node: Node, frame: int) -> None:
+    """The node has rendered a frame after all that had failed there."""
+    old = job.penalty(node.id)
+    if old is None or old.too_small or frame not in old.frames:
+        return
+    left = tuple(one for one in old.frames if one != frame)
+    keeps = left or old.until > state.now
+    _replace_penalty(state, job, node.id, replace(old, frames=left) if keeps else None)
+
+
+def _replace_penalty(state: FarmState, job: Job, node: str, penalty: NodePenalty | None) -> None:
+    others = tuple(one for one in job.record.penalties if one.node != node)
+    state.change_job(job, penalties=others if penalty is None else (*others, penalty))
 
 
 def forgive(state: FarmState, job: Job) -> None:
-    """Let go of penalties whose time has come."""
-    left = tuple(penalty for penalty in job.record.penalties if penalty.until > state.now)
+    """Let go of penalties whose time has come; failures after the last of them still count."""
+    left = tuple(
+        one if one.keeps_away(state.now) else replace(one, until=0.0)
+        for one in job.record.penalties
+        if one.keeps_away(state.now) or one.frames
+    )
     if left != job.record.penalties:
         state.change_job(job, penalties=left)
+
+
+def forgive_node(state: FarmState, job: Job, node: str) -> bool:
+    """Forget what a job holds against a node; False when that was nothing."""
+    if job.penalty(node) is None:
+        return False
+    _replace_penalty(state, job, node, None)
+    return True
+
+
+def outgrow(state: FarmState, node: Node) -> None:
+    """The machine may have more memory than when it ran out of it."""
+    for job_id in list(state.penalised):
+        job = state.jobs[job_id]
+        penalty = job.penalty(node.id)
+        memory = node.record.machine.memory_bytes
+        if penalty is not None and penalty.too_small and memory > penalty.memory_bytes:
+            forgive_node(state, job, node.id)
 
 
 def _check_breaker(state: FarmState, job: Job, told: str) -> None:
@@ -241,7 +296,7 @@ def stop_job(state: FarmState, job: Job, problem: str) -> None:
 
 
 def close_frames(state: FarmState, job: Job, tried: FrameState) -> None:
-    """Close every open frame; no lease may be left.
+    """Close every open frame, or the film once all are done; no lease may be left.
 
     One with a result of an earlier generation goes back to it; one that failed at least once
     becomes ``tried``; the others are cancelled.
@@ -265,3 +320,8 @@ def close_frames(state: FarmState, job: Job, tried: FrameState) -> None:
         if job.group is not None:
             state.frames_waiting -= waiting
         state.change_job(job, untouched=FrameState.CANCELLED)
+    if table.film is not None and table.film_is_open:
+        film = table.record(table.film)
+        has_failed = film.failures or film.problem
+        after = tried if has_failed else FrameState.CANCELLED
+        state.change_frame(job, table.film, state=after)

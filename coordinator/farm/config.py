@@ -36,6 +36,13 @@ class FarmConfig:
     return_pause_seconds: float = 5.0
     """No new frames for a node that handed one back unasked."""
 
+    share_horizon_seconds: float = 300.0
+    """Node-seconds that a submitter has had more than another of equal priority, and that weigh as
+    much as one frame more in hand. Shorter: shares even out faster and nodes change scenes more
+    often; much shorter than a frame, and all nodes would swing to and fro."""
+    share_own_bonus: float = 0.5
+    """Part of a frame in hand by which a node prefers the submitter whose scene it has open."""
+
     breaker_scene_attempts: int = 5
     """A job none of whose frames ever succeeded stops after this many attempts in a row that
     Blender refused, on distinct frames."""
@@ -57,6 +64,9 @@ class FarmConfig:
 
     copy_interval_seconds: float = 0.5
     """Least time between two searches for stragglers worth a second copy."""
+    copy_leases_a_second: float = 5000.0
+    """Leases looked at a second at most: with more of them the searches are rarer, so that they
+    never take more than a few hundredths of a core."""
     copy_margin: float = 0.9
     """A copy starts when it is expected to need less than this part of the time left."""
     copy_least_seconds: float = 2.0

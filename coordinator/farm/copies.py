@@ -12,7 +12,7 @@ from .jobs import Job
 from .leases import Lease
 from .leasing import expected_seconds, grant
 from .nodes import Node
-from .scheduling import may_have, take_over
+from .scheduling import is_large_enough, may_have, take_over
 from .state import FarmState, Timer
 
 LONGEST_PAUSE_SECONDS = 3.0
@@ -25,7 +25,8 @@ def plan_search(state: FarmState) -> None:
     """Have stragglers looked for soon, if there are idle nodes and running frames."""
     if not state.idle or not state.leases or state.copies_due is not None:
         return
-    state.copies_due = max(state.now, state.copies_last + state.copies_pause)
+    pause = max(state.copies_pause, len(state.leases) / state.config.copy_leases_a_second)
+    state.copies_due = max(state.now, state.copies_last + pause)
     state.wake(state.copies_due, Timer.COPIES, "")
 
 
@@ -55,6 +56,10 @@ def _stragglers(state: FarmState) -> list[tuple[float, Lease]]:
         job = state.jobs[lease.job]
         if lease.revoking or job.table.state(lease.position) is not FrameState.LEASED:
             continue
+        if lease.is_film:
+            # Nothing is known of how long other nodes would take, and its start is its costliest
+            # part: every frame has to be fetched first.
+            continue
         if len(job.leases_at[lease.position]) > 1 or job.group is None or not job.group.idle:
             continue
         node = state.nodes[lease.node]
@@ -77,12 +82,14 @@ def _faster_node(state: FarmState, job: Job, lease: Lease, left: float) -> Node 
     best: Node | None = None
     limit = left * state.config.copy_margin
     holder = state.nodes[lease.node]
-    failed_on = job.table.record(lease.position).failed_on
+    record = job.table.record(lease.position)
     elapsed = 0.0 if lease.started is None else state.now - lease.started
     # What the frame itself has shown of its length beats what its neighbours took.
     ratio = job.speeds.slowness(holder.id, holder.slowness(*_kind(job)))
     for node in job.group.idle.values():
-        if node.id in failed_on or not may_have(state, node, job):
+        if node.id in record.failed_on or not may_have(state, node, job):
+            continue
+        if not is_large_enough(state, node, job, record):
             continue
         slowness = job.speeds.slowness(node.id, node.slowness(*_kind(job)))
         seconds = expected_seconds(job, node, lease.position)

@@ -2,7 +2,7 @@
 
 Of the list that `Farm.apply` returns, everything that is stored (`Save...`, `DeleteJob`) goes into
 one transaction; only when that is durable are messages sent (in the order given), connections
-closed, assemblies begun and changes published. So a node hears `FrameAccepted` only for a result
+closed and changes published. So a node hears `FrameAccepted` only for a result
 that survives a power cut.
 """
 
@@ -75,13 +75,6 @@ class Disconnect:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assemble:
-    """Make the film; answer with `AssemblyFinished` or `AssemblyFailed`."""
-
-    job: str
-
-
 class Changed(str, Enum):
     """What kind of view has changed."""
 
@@ -113,6 +106,5 @@ Decision = (
     | DeleteJob
     | Send
     | Disconnect
-    | Assemble
     | Publish
 )

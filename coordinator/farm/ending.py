@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from ...protocol.messages import ForgetJob
-from ...protocol.states import FrameState, JobState
+from ...protocol.states import JOB_ENDED, FrameState, JobState
 from .jobs import Job
 from .state import FarmState
 
-_SETTLED = (JobState.ASSEMBLING, JobState.DONE, JobState.CANCELLED)
+_SETTLED = (JobState.DONE, JobState.CANCELLED)
 """States in which the frames no longer decide."""
 
 
 def conclude(state: FarmState, job: Job) -> None:
     """Move a job to where its frames say it is."""
     record, table = job.record, job.table
+    if record.state is JobState.ASSEMBLING:
+        _conclude_film(state, job)
+        return
     if job.open_frames() or record.state in _SETTLED:
         return
-    if table.count(FrameState.DONE) == len(table):
+    if table.is_complete:
         _finish(state, job)
         return
     wanted = JobState.FAILED if table.count(FrameState.FAILED) else JobState.CANCELLED
@@ -26,19 +29,31 @@ def conclude(state: FarmState, job: Job) -> None:
 
 def _finish(state: FarmState, job: Job) -> None:
     """Every frame is done."""
-    record = job.record
-    if record.assembly_failed:
+    record, table = job.record, job.table
+    film = None if table.film is None else table.state(table.film)
+    if film in (FrameState.FAILED, FrameState.CANCELLED) and record.state in JOB_ENDED:
         return
     # A job that had failed gets here when the last missing result reaches it late.
     for step in _steps(record.state):
         state.change_job(job, state=step)
-    if record.spec.film is not None:
-        if job.group is None:
-            state.join_group(job)
-        state.change_job(job, state=JobState.ASSEMBLING, ended=None)
-        state.outcome.assemblies[job.id] = None
-    else:
+    if film is None:
         end(state, job, JobState.DONE)
+        return
+    if job.group is None:
+        state.join_group(job)
+    state.change_job(job, state=JobState.ASSEMBLING, ended=None)
+    _conclude_film(state, job)
+
+
+def _conclude_film(state: FarmState, job: Job) -> None:
+    """Every frame is done: the film decides."""
+    assert job.table.film is not None
+    film = job.table.state(job.table.film)
+    if film is FrameState.DONE:
+        end(state, job, JobState.DONE)
+    elif film is FrameState.FAILED:
+        state.change_job(job, assembly_failed=True)
+        end(state, job, JobState.FAILED)
 
 
 def _steps(state: JobState) -> tuple[JobState, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from ...protocol.job import JobSpec
+from ...protocol.job import FrameOrder, JobSpec, Limits
 from ...protocol.messages import Hello, NodeMessage
 from ...protocol.node_settings import FarmSettings
 
@@ -66,21 +66,6 @@ class MessageReceived:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AssemblyFinished:
-    """The film (or the still made of slices) that `Assemble` asked for is durable."""
-
-    job: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AssemblyFailed:
-    """It could not be made; ``reason`` is one sentence."""
-
-    job: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
     """Time has passed; due when `Farm.next_wakeup` says so. A tick too many does no harm."""
 
@@ -124,7 +109,7 @@ class JobResumed:
 class RetryRequested:
     """Render frames again: those named, even when done, or (None) all failed and cancelled ones.
 
-    Of a job whose assembly failed, and nothing else, the assembly is tried again.
+    Of a job whose film failed, and nothing else, only the film is encoded again.
     """
 
     job: str
@@ -132,16 +117,34 @@ class RetryRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PriorityChanged:
-    """Running frames go on; unstarted ones give way to a job that is now more urgent."""
+class JobChanged:
+    """Change what is set here, and leave what is None as it is; running frames go on.
+
+    Frames fetched ahead are asked back where they may no longer be. A job that has ended can be
+    changed before it is tried again. ``nodes`` and ``tags`` replace those of
+    `protocol.job.Requirements`; empty: any node.
+    """
 
     job: str
-    priority: int
+    priority: int | None = None
+    nodes: tuple[str, ...] | None = None
+    tags: tuple[str, ...] | None = None
+    max_nodes: int | None = None
+    memory_bytes: int | None = None
+    order: FrameOrder | None = None
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoutsApproved:
     """The scout frames look right: render the rest."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoutsRejected:
+    """The scout frames look wrong: cancel the job, keeping them."""
 
     job: str
 
@@ -175,6 +178,14 @@ class NodeEnabled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeForgiven:
+    """Forget what jobs hold against a node; ``job``: only this one. The node rests no longer."""
+
+    node: str
+    job: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfigured:
     """Change what the farm sets for a node; checked with `node_settings.change` before."""
 
@@ -189,19 +200,19 @@ FarmEvent = (
     NodeJoined
     | NodeDisconnected
     | MessageReceived
-    | AssemblyFinished
-    | AssemblyFailed
     | Tick
     | JobSubmitted
     | JobCancelled
     | JobPaused
     | JobResumed
     | RetryRequested
-    | PriorityChanged
+    | JobChanged
     | ScoutsApproved
+    | ScoutsRejected
     | JobRemoved
     | NodeDrained
     | NodeDisabled
     | NodeEnabled
+    | NodeForgiven
     | NodeConfigured
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
+from ...protocol.job import Device
 from ...protocol.messages import FailureKind
 from .config import FarmConfig
+from .records import FrameRecord, JobRecord
 
 BLAMES_FRAME = frozenset(FailureKind) - {FailureKind.NODE}
 """Kinds that count against the frame. Memory counts too, or a frame that fits no machine would
@@ -19,7 +21,8 @@ def fails_for_good(
     """Whether a frame is set aside.
 
     After `FarmConfig.distinct_nodes_to_fail` distinct nodes; where the farm does not have as many
-    that could render it, after that many attempts once every one of them has failed it.
+    that could render it, after that many attempts once every one of them has failed it. ``usable``
+    are the nodes that could render it now; while there are none, it waits.
     """
     enough = config.distinct_nodes_to_fail
     if len(failed_on) >= enough:
@@ -28,6 +31,21 @@ def fails_for_good(
         0 < len(usable) < enough
         and failures >= enough
         and all(node in failed_on for node in usable)
+    )
+
+
+def memory_needed(job: JobRecord, frame: FrameRecord) -> int:
+    """Return more than which memory a frame seems to need, in bytes: that of the largest machine
+    where it ran out; 0 where that never happened, or where it was the memory of a GPU."""
+    if job.spec.requires.device is Device.GPU:
+        return 0
+    return max(
+        (
+            one.memory_bytes
+            for one in job.penalties
+            if one.too_small and frame.frame in one.frames and one.node in frame.failed_on
+        ),
+        default=0,
     )
 
 
@@ -75,6 +93,14 @@ class Breaker:
         self.closed = False
         self.scene = Failures()
         self.any = Failures()
+
+    def restore(self, attempts: int, frame: int, nodes: Iterable[str]) -> None:
+        """Take over what is stored of the failures of a frame; their kinds are not."""
+        if not self.closed:
+            return
+        self.any.attempts += attempts
+        self.any.frames.add(frame)
+        self.any.nodes.update(nodes)
 
     def failed(self, kind: FailureKind, frame: int, node: str) -> None:
         """An attempt failed."""

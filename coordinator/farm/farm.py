@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...protocol.states import JobState
+from ...protocol.messages import FrameRef
 from . import orders, presence
 from .attempts import forgive
+from .changing import change
 from .config import FarmConfig
 from .copies import plan_search, search
 from .decisions import Decision
@@ -20,6 +21,7 @@ from .events import (
     FarmEvent,
     FarmRefusal,
     JobCancelled,
+    JobChanged,
     JobPaused,
     JobRemoved,
     JobResumed,
@@ -30,10 +32,11 @@ from .events import (
     NodeDisconnected,
     NodeDrained,
     NodeEnabled,
+    NodeForgiven,
     NodeJoined,
-    PriorityChanged,
     RetryRequested,
     ScoutsApproved,
+    ScoutsRejected,
     Tick,
 )
 from .jobs import open_job
@@ -84,7 +87,8 @@ class Farm(FarmViews):
             job.table.load(by_job.pop(record.id, ()))
             state.add_job(job)
             for penalty in record.penalties:
-                state.wake(penalty.until, Timer.FORGIVE, job.id)
+                if penalty.until > 0:
+                    state.wake(penalty.until, Timer.FORGIVE, job.id)
         if by_job:
             job_id = min(by_job)
             raise ValueError(f"The database has frames of job {job_id}, which it does not have.")
@@ -93,6 +97,7 @@ class Farm(FarmViews):
             job.waits_for = {other for other in depends if not state.is_done(other)}
             for position, record in job.table.records.items():
                 self._restore_frame(job.id, position, record)
+            job.tolerated = len(job.working)
         for node in state.nodes.values():
             if node.leases:
                 presence.watch(state, node)
@@ -116,23 +121,22 @@ class Farm(FarmViews):
                 job.speeds.total_seconds += result.stats.seconds
             if result.thumbnail:
                 job.newest_thumbnail = record.frame
+        elif record.failures and not job.has_ended:
+            job.breaker.restore(record.failures, position, record.failed_on)
         for stored in record.leases:
             if stored.node not in state.nodes:
                 raise ValueError(
                     f"The database has a lease of node {stored.node}, but no such node."
                 )
-            lease = Lease(
+            ref = FrameRef(
                 job=job_id,
-                position=position,
-                frame=record.frame,
                 generation=record.generation,
+                frame=record.frame,
                 epoch=stored.epoch,
-                node=stored.node,
-                incarnation=stored.incarnation,
-                granted=stored.granted,
-                active=state.now,
-                is_copy=position in job.leases_at,
             )
+            lease = Lease.of(ref, position, stored.node, stored.incarnation, state.now)
+            lease.granted = stored.granted
+            lease.is_copy = position in job.leases_at
             hold(state, lease)
 
     def apply(self, event: FarmEvent, now: float) -> list[Decision]:
@@ -202,6 +206,8 @@ class Farm(FarmViews):
                 orders.disable(state, orders.find_node(state, event.node))
             case NodeEnabled():
                 orders.enable(state, orders.find_node(state, event.node))
+            case NodeForgiven():
+                orders.forgive(state, event.node, event.job)
             case NodeConfigured():
                 node = orders.find_node(state, event.node)
                 presence.configure(state, node, event.changes, event.reset)
@@ -216,7 +222,8 @@ class Farm(FarmViews):
         | JobPaused
         | JobResumed
         | RetryRequested
-        | PriorityChanged
+        | JobChanged
+        | ScoutsRejected
         | ScoutsApproved
         | JobRemoved,
     ) -> None:
@@ -231,8 +238,10 @@ class Farm(FarmViews):
                 orders.resume(state, job)
             case RetryRequested():
                 orders.retry(state, job, event.frames)
-            case PriorityChanged():
-                orders.change_priority(state, job, event.priority)
+            case JobChanged():
+                change(state, job, event)
+            case ScoutsRejected():
+                orders.reject_scouts(state, job)
             case ScoutsApproved():
                 orders.approve_scouts(state, job)
             case JobRemoved():

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from ...protocol.frames import FILM_FRAME
 from ...protocol.job import FrameOrder
 from ...protocol.states import FRAME_MOVES, FRAME_OPEN, FrameState
 from .records import FrameRecord
@@ -26,23 +27,35 @@ RETRIES_LOOKED_AT = 64
 
 
 class FrameTable:
-    """States, records and queue of a job's frames, addressed by position in ascending order."""
+    """States, records and queue of a job's frames, addressed by position in ascending order.
+
+    With ``has_film`` the position behind the last frame is the film's. It has a record and a state
+    like a frame, is handed out when every frame is done, and is counted nowhere.
+    """
 
     def __init__(
-        self, job: str, frames: Sequence[int], order: FrameOrder, untouched: FrameState
+        self,
+        job: str,
+        frames: Sequence[int],
+        order: FrameOrder,
+        untouched: FrameState,
+        has_film: bool = False,
     ) -> None:
         self.job = job
-        self.numbers = array("i", frames)
-        self.states = bytearray([CODE[untouched]]) * len(self.numbers)
+        self.film = len(frames) if has_film else None
+        """Position of the film; None where there is to be none."""
+        self.numbers = array("i", [*frames, FILM_FRAME] if has_film else frames)
+        """Of the frames, and of the film at its position."""
+        self.states = bytearray([CODE[untouched]]) * len(frames)
         self.records: dict[int, FrameRecord] = {}
         """Position -> record, of every frame that has one."""
         self.counts = [0] * len(STATES)
         """Frames by the code of their state."""
-        self.counts[CODE[untouched]] = len(self.numbers)
+        self.counts[CODE[untouched]] = len(frames)
         self.untouched = untouched
         self._scouts: tuple[int, ...] = ()
         """While they are set, nothing else is handed out: the rest waits for approval."""
-        self._order: Sequence[int] = _sequence(len(self.numbers), order)
+        self._order: Sequence[int] = _sequence(len(frames), order)
         self._cursor = 0
         """What comes before this place was handed out, or is in one of the two below."""
         self._front: list[tuple[int, int]] = []
@@ -52,7 +65,7 @@ class FrameTable:
         """Positions of waiting frames that failed somewhere, oldest failure first."""
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.states)
 
     def position(self, frame: int) -> int | None:
         """Return where a frame stands, None if the job does not have it."""
@@ -63,6 +76,8 @@ class FrameTable:
 
     def state(self, position: int) -> FrameState:
         """Return the state of the frame at a position."""
+        if position == self.film:
+            return self.record(position).state
         return STATES[self.states[position]]
 
     def count(self, state: FrameState) -> int:
@@ -73,7 +88,8 @@ class FrameTable:
         """Return the record of a frame, made up from `untouched` where there is none."""
         record = self.records.get(position)
         if record is None:
-            record = FrameRecord(job=self.job, frame=self.numbers[position], state=self.untouched)
+            state = FrameState.WAITING if position == self.film else self.untouched
+            record = FrameRecord(job=self.job, frame=self.numbers[position], state=state)
         return record
 
     def store(self, position: int, record: FrameRecord) -> None:
@@ -81,7 +97,7 @@ class FrameTable:
 
         Raises `AssertionError` for a move that `FRAME_MOVES` does not allow.
         """
-        before = self.states[position]
+        before = CODE[self.state(position)]
         after = CODE[record.state]
         self.records[position] = record
         if after == before:
@@ -89,6 +105,8 @@ class FrameTable:
         assert record.state in FRAME_MOVES[STATES[before]], (
             f"frame {record.frame} of {self.job}: {STATES[before].value} -> {record.state.value}"
         )
+        if position == self.film:
+            return
         self.states[position] = after
         self.counts[before] -= 1
         self.counts[after] += 1
@@ -109,6 +127,9 @@ class FrameTable:
                     f"The database has frame {record.frame} of job {self.job}, which has no such "
                     "frame; restore the database from a backup."
                 )
+            if position == self.film:
+                self.records[position] = record
+                continue
             code = CODE[record.state]
             self.counts[self.states[position]] -= 1
             self.counts[code] += 1
@@ -116,6 +137,28 @@ class FrameTable:
             self.records[position] = record
             if code == _WAITING:
                 self._queue(position, record)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every frame is done."""
+        return self.count(FrameState.DONE) == len(self)
+
+    @property
+    def film_waits(self) -> bool:
+        """Whether the film is to be handed out: every frame is done, and nobody has it."""
+        film = self.film
+        return film is not None and self.is_complete and self.state(film) is FrameState.WAITING
+
+    @property
+    def film_is_open(self) -> bool:
+        """Whether every frame is done and the film is not, but can still be."""
+        film = self.film
+        return film is not None and self.is_complete and self.state(film) in FRAME_OPEN
+
+    def reorder(self, order: FrameOrder) -> None:
+        """Hand out in another order what has not been handed out yet."""
+        self._order = _sequence(len(self), order)
+        self._cursor = 0
 
     @property
     def held(self) -> bool:
@@ -175,6 +218,9 @@ class FrameTable:
 
     def retries(self) -> Iterator[FrameRecord]:
         """Yield records of frames waiting for another try, at most `RETRIES_LOOKED_AT`."""
+        if self._film_waits_again():
+            assert self.film is not None
+            yield self.record(self.film)
         for index, position in enumerate(self._retries):
             if index >= RETRIES_LOOKED_AT:
                 return
@@ -182,7 +228,7 @@ class FrameTable:
 
     def has_retries(self) -> bool:
         """Whether frames that failed somewhere wait for another try."""
-        return bool(self._retries)
+        return bool(self._retries) or self._film_waits_again()
 
     def peek(self, may_try: Callable[[FrameRecord], bool]) -> int | None:
         """Return the position to hand out next, None when there is none for this node.
@@ -195,6 +241,10 @@ class FrameTable:
                 return self.position(record.frame)
         return self._next_fresh()
 
+    def _film_waits_again(self) -> bool:
+        film = self.film
+        return film is not None and self.film_waits and bool(self.record(film).failed_on)
+
     def _queue(self, position: int, record: FrameRecord) -> None:
         if self.held and position not in self._scouts:
             return  # A frame with a history of its own; `let_go` finds it.
@@ -205,6 +255,8 @@ class FrameTable:
             heapq.heappush(self._front, (self._turns, position))
 
     def _next_fresh(self) -> int | None:
+        if self.film_waits:
+            return None if self._film_waits_again() else self.film
         front, states = self._front, self.states
         while front:
             position = front[0][1]

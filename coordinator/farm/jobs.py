@@ -10,7 +10,7 @@ from .failures import Breaker
 from .frames import FrameTable, scout_positions
 from .leases import Lease
 from .nodes import Group
-from .records import JobRecord
+from .records import JobRecord, NodePenalty
 from .speeds import JobSpeeds
 
 
@@ -36,8 +36,10 @@ class Job:
     waits_for: set[str] = field(default_factory=set)
     """Jobs that must be done first and are not."""
     breaker: Breaker = field(default_factory=Breaker)
-    failed_frames: dict[str, set[int]] = field(default_factory=dict)
-    """Node -> distinct frames of this job that failed there since it was last forgiven."""
+    outdated: set[str] = field(default_factory=set)
+    """Nodes that were told the spec before it changed in a way that concerns them."""
+    tolerated: int = 0
+    """Nodes that worked on it when its most nodes were lowered, as long as they still do."""
     newest_thumbnail: int | None = None
 
     @property
@@ -56,6 +58,19 @@ class Job:
         most = self.record.spec.max_nodes
         return 0 < most <= len(self.working)
 
+    def has_place_for(self, node: str) -> bool:
+        """Whether one frame more on a node keeps to its most nodes.
+
+        While more than that work on it, for the number was lowered, none of them gets another.
+        """
+        most = self.record.spec.max_nodes
+        working = len(self.working)
+        return most == 0 or working < most or (working == most and node in self.working)
+
+    def penalty(self, node: str) -> NodePenalty | None:
+        """Return what it holds against a node."""
+        return next((one for one in self.record.penalties if one.node == node), None)
+
     @property
     def is_queued(self) -> bool:
         """Whether nodes find it when they look for work."""
@@ -65,17 +80,17 @@ class Job:
     def may_start_frames(self) -> bool:
         """Whether frames of it may be handed out, if there are any."""
         return (
-            self.record.state in (JobState.QUEUED, JobState.RENDERING)
+            self.record.state in (JobState.QUEUED, JobState.RENDERING, JobState.ASSEMBLING)
             and not self.record.paused
             and not self.waits_for
         )
 
     def has_frames(self) -> bool:
-        """Whether a frame waits that may be handed out."""
+        """Whether a frame (or the film) waits that may be handed out."""
         return self.table.has_fresh() or self.table.has_retries()
 
     def open_frames(self) -> int:
-        """Return how many frames wait or are leased."""
+        """Return how many frames wait or are leased; the film is none."""
         return self.table.count(FrameState.WAITING) + self.table.count(FrameState.LEASED)
 
 
@@ -86,7 +101,7 @@ def open_job(record: JobRecord) -> Job:
     """
     spec = record.spec
     frames = parse_frames(spec.frames)
-    table = FrameTable(record.id, frames, spec.order, record.untouched)
+    table = FrameTable(record.id, frames, spec.order, record.untouched, spec.film is not None)
     if spec.scouts and not record.scouts_approved:
         table.hold(scout_positions(len(frames)))
     return Job(record=record, table=table, speeds=JobSpeeds(len(frames)))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...protocol.frames import FILM_FRAME
 from ...protocol.messages import FrameRef
 from .records import LeaseRecord
+from .shares import Share
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +28,13 @@ class Lease:
     """Given out while another node rendered the same frame."""
     started: float | None = None
     """When Blender began it."""
+    moved: float = 0.0
+    """When it was begun, or its progress last grew."""
+    opening: bool = False
+    """Blender is being started for it, or opens its scene: what happens to the node from here on
+    may have to do with it."""
+    share: Share | None = None
+    """Whose share of the farm it counts for; set while it is held."""
     preparing: str = ""
     fraction: float = 0.0
     text: str = ""
@@ -33,6 +42,31 @@ class Lease:
     """Asked back unless begun; the node has not answered yet."""
     asked_by: str = ""
     """The idle node that it was asked back for."""
+
+    @property
+    def is_film(self) -> bool:
+        """Whether it is for the film of the job and not for a frame."""
+        return self.frame == FILM_FRAME
+
+    @property
+    def name(self) -> str:
+        """What it is for, at the beginning of a sentence."""
+        return "The film" if self.is_film else f"Frame {self.frame}"
+
+    @classmethod
+    def of(cls, ref: FrameRef, position: int, node: str, incarnation: str, now: float) -> Lease:
+        """Return a fresh lease that goes by this name."""
+        return cls(
+            job=ref.job,
+            position=position,
+            frame=ref.frame,
+            generation=ref.generation,
+            epoch=ref.epoch,
+            node=node,
+            incarnation=incarnation,
+            granted=now,
+            active=now,
+        )
 
     @property
     def ref(self) -> FrameRef:

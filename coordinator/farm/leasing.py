@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ...protocol.messages import Revoke
+from ...protocol.messages import FrameRef, Revoke
 from ...protocol.states import FrameState, JobState
 from .jobs import Job
 from .leases import Lease
@@ -17,24 +17,18 @@ from .state import FarmState, Timer
 def grant(state: FarmState, node: Node, job: Job, position: int, is_copy: bool = False) -> Lease:
     """Give a frame to a node."""
     record = job.table.record(position)
-    lease = Lease(
-        job=job.id,
-        position=position,
-        frame=record.frame,
-        generation=record.generation,
-        epoch=state.take_epoch(),
-        node=node.id,
-        incarnation=node.record.incarnation,
-        granted=state.now,
-        active=state.now,
-        is_copy=is_copy,
+    ref = FrameRef(
+        job=job.id, generation=record.generation, frame=record.frame, epoch=state.take_epoch()
     )
+    lease = Lease.of(ref, position, node.id, node.record.incarnation, state.now)
+    lease.is_copy = is_copy
     hold(state, lease)
     state.change_frame(job, position, state=FrameState.LEASED)
     if job.record.state is JobState.QUEUED:
         started = state.now if job.record.started is None else job.record.started
         state.change_job(job, state=JobState.RENDERING, started=started)
-    state.served[job.record.spec.submitter] = lease.epoch
+    if lease.share is not None:
+        lease.share.served = lease.epoch
     state.outcome.assign(node, job, lease)
     return lease
 
@@ -50,13 +44,25 @@ def hold(state: FarmState, lease: Lease) -> None:
     job.leases[lease.epoch] = lease
     job.leases_at.setdefault(lease.position, []).append(lease)
     job.working[node.id] = job.working.get(node.id, 0) + 1
-    submitter = job.record.spec.submitter
-    state.shares[submitter] = state.shares.get(submitter, 0) + 1
+    lease.share = state.shares.of(job.record.priority, job.record.spec.submitter)
+    lease.share.leases += 1
     state.fresh[job.id] = None
     state.place(node)
     state.note_ahead(node)
     watch_leases(state, node)
     state.outcome.show_node(node)
+
+
+def begin(state: FarmState, lease: Lease) -> None:
+    """Blender has begun a frame."""
+    lease.started = lease.moved = state.now
+    lease.revoking = False
+    lease.preparing = ""
+    if lease.share is not None:
+        lease.share.begin(state.now)
+    forget_asking(state, lease)
+    state.forget_ahead(lease, state.jobs[lease.job].record.priority)
+    watch_leases(state, state.nodes[lease.node])
 
 
 def drop(state: FarmState, lease: Lease) -> None:
@@ -73,7 +79,10 @@ def drop(state: FarmState, lease: Lease) -> None:
     if not here:
         del job.leases_at[lease.position]
     _decrease(job.working, node.id)
-    _decrease(state.shares, job.record.spec.submitter)
+    job.tolerated = min(job.tolerated, len(job.working))
+    if lease.share is not None:
+        lease.share.end(lease.started, state.now)
+        lease.share = None
     forget_asking(state, lease)
     head = node.head
     if head is not None:
@@ -185,6 +194,8 @@ def slowness_elsewhere(job: Job, node: Node) -> Slowness:
 
 def expected_seconds(job: Job, node: Node, position: int) -> float | None:
     """Return how long a frame should take on a node with the scene open; None if unknown."""
+    if position == job.table.film:
+        return None
     return job.speeds.expect(node.id, position, slowness_elsewhere(job, node))
 
 
@@ -193,11 +204,13 @@ def deadline(state: FarmState, lease: Lease) -> float:
     config, job, node = state.config, state.jobs[lease.job], state.nodes[lease.node]
     if lease.started is None:
         return lease.active + config.stalled_seconds if node.head is lease else math.inf
-    limit = job.record.spec.limits.frame_seconds
-    if limit > 0:
+    limits, still = job.record.spec.limits, math.inf
+    if limits.no_progress_seconds > 0 and lease.fraction < 1 and not lease.is_film:
+        still = lease.moved + limits.no_progress_seconds
+    if limits.frame_seconds > 0 and not lease.is_film:
         # The node itself keeps the limit; this only catches one that does not, and leaves time to
         # bring the files here.
-        return lease.started + 2 * limit + config.limit_grace_seconds
+        return min(still, lease.started + 2 * limits.frame_seconds + config.limit_grace_seconds)
     expected = expected_seconds(job, node, lease.position) or 0.0
     longest = max(config.too_long_floor_seconds, config.too_long_factor * expected)
     if lease.fraction < 1:
@@ -205,7 +218,7 @@ def deadline(state: FarmState, lease: Lease) -> float:
         left = lease.time_left(None, state.now)
         if left is not None:
             longest = max(longest, 2 * (state.now - lease.started + left))
-    return lease.started + longest
+    return min(still, lease.started + longest)
 
 
 def watch_leases(state: FarmState, node: Node) -> None:

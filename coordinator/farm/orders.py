@@ -6,7 +6,7 @@ from ...protocol.frames import FrameRangeError
 from ...protocol.job import PRIORITY_MAX, PRIORITY_MIN
 from ...protocol.messages import SetDraining
 from ...protocol.states import FrameState, JobState
-from .attempts import close_frames
+from .attempts import close_frames, forgive_node
 from .ending import end, open_again
 from .events import FarmRefusal, JobSubmitted, Refusal
 from .failures import Breaker
@@ -34,7 +34,8 @@ def find_node(state: FarmState, node_id: str) -> Node:
     return node
 
 
-def _refuse(sentence: str) -> FarmRefusal:
+def refuse(sentence: str) -> FarmRefusal:
+    """Return the refusal of what cannot be done now."""
     return FarmRefusal(Refusal.CONFLICT, sentence)
 
 
@@ -42,11 +43,11 @@ def submit(state: FarmState, event: JobSubmitted) -> None:
     """Take in a job."""
     spec = event.spec
     if event.job in state.jobs:
-        raise _refuse(f"There is a job {event.job} already.")
+        raise refuse(f"There is a job {event.job} already.")
     for other in spec.depends_on:
         if other not in state.jobs:
-            raise _refuse(f"The job is to wait for job {other}, which does not exist.")
-    _check_priority(spec.priority)
+            raise refuse(f"The job is to wait for job {other}, which does not exist.")
+    check_priority(spec.priority)
     record = JobRecord(
         id=event.job,
         number=state.numbers[-1] + 1 if state.numbers else 1,
@@ -65,24 +66,27 @@ def submit(state: FarmState, event: JobSubmitted) -> None:
     try:
         job = open_job(record)
     except FrameRangeError as error:
-        raise _refuse(str(error)) from error
+        raise refuse(str(error)) from error
     job.waits_for = {other for other in spec.depends_on if not state.is_done(other)}
     state.add_job(job)
     state.outcome.save_job(job)
 
 
-def _check_priority(priority: int) -> None:
+def check_priority(priority: int) -> None:
+    """Raise `FarmRefusal` for a priority there is not."""
     if not PRIORITY_MIN <= priority <= PRIORITY_MAX:
-        raise _refuse(f"A priority lies between {PRIORITY_MIN} and {PRIORITY_MAX}, not {priority}.")
+        raise refuse(f"A priority lies between {PRIORITY_MIN} and {PRIORITY_MAX}, not {priority}.")
 
 
 def _check_open(job: Job) -> None:
     if job.has_ended:
-        raise _refuse(f'The job "{job.record.spec.name}" is {job.record.state.value} already.')
+        raise refuse(f'The job "{job.record.spec.name}" is {job.record.state.value} already.')
 
 
 def cancel(state: FarmState, job: Job) -> None:
-    """Stop a job; finished frames are kept."""
+    """Stop a job; finished frames are kept. Nothing happens to one that is cancelled."""
+    if job.record.state is JobState.CANCELLED:
+        return
     _check_open(job)
     revoke(state, list(job.leases.values()), "cancelled")
     close_frames(state, job, tried=FrameState.CANCELLED)
@@ -108,37 +112,36 @@ def approve_scouts(state: FarmState, job: Job) -> None:
     """Render what waits behind the scouts."""
     _check_open(job)
     if not job.record.spec.scouts:
-        raise _refuse("The job has no scout frames to approve.")
+        raise refuse("The job has no scout frames to approve.")
     if not job.record.scouts_approved:
         job.table.let_go()
         state.change_job(job, scouts_approved=True)
 
 
-def change_priority(state: FarmState, job: Job, priority: int) -> None:
-    """Make a job more or less urgent."""
-    _check_open(job)
-    _check_priority(priority)
-    before = job.record.priority
-    if priority == before:
-        return
-    for lease in job.leases.values():
-        state.forget_ahead(lease, before)
-    state.change_job(job, priority=priority)
-    for node_id in job.working:
-        state.note_ahead(state.nodes[node_id])
+def reject_scouts(state: FarmState, job: Job) -> None:
+    """The rest behind the scouts is not wanted. What is approved is cancelled by its own name."""
+    if not job.record.spec.scouts:
+        raise refuse("The job has no scout frames to reject; cancel it instead.")
+    if job.record.scouts_approved:
+        raise refuse("The scout frames were approved before; cancel the job instead.")
+    cancel(state, job)
 
 
 def remove(state: FarmState, job: Job) -> None:
     """Forget an ended job."""
     if not job.has_ended:
-        raise _refuse(f'The job "{job.record.spec.name}" has not ended; cancel it first.')
+        raise refuse(f'The job "{job.record.spec.name}" has not ended; cancel it first.')
     waiting = [
         state.jobs[other].record.spec.name
         for other in sorted(state.dependents.get(job.id, ()))
-        if job.id in state.jobs[other].waits_for and not state.jobs[other].has_ended
+        if job.id in state.jobs[other].waits_for
     ]
     if waiting:
-        raise _refuse(f'The job "{waiting[0]}" waits for it; cancel that one first.')
+        # Were it gone, nothing would say any more that it was never done.
+        raise refuse(
+            f'The job "{waiting[0]}" depends on it, and it is not done; delete that one first, or '
+            "retry this one."
+        )
     state.remove_job(job)
     state.outcome.delete_job(job.id)
 
@@ -146,16 +149,17 @@ def remove(state: FarmState, job: Job) -> None:
 def retry(state: FarmState, job: Job, frames: tuple[int, ...] | None) -> None:
     """Render frames of a job again."""
     if job.record.state is JobState.ASSEMBLING:
-        raise _refuse("The job is being put together; wait until that has ended.")
+        raise refuse("The film is being encoded; wait until that has ended.")
     positions = None if frames is None else _positions(job, frames)
     if positions is None:
         changed = _retry_unfinished(state, job)
     else:
         changed = _retry_chosen(state, job, positions)
     if not changed:
-        raise _refuse("There is nothing to render again: no frame has failed or was cancelled.")
+        if positions is not None and not job.has_ended:
+            return  # Asked for twice: they wait or are being rendered already.
+        raise refuse("There is nothing to render again: no frame has failed or was cancelled.")
     job.breaker = Breaker()
-    job.failed_frames.clear()
     state.change_job(job, penalties=(), problem="", assembly_failed=False)
     if job.has_ended:
         open_again(state, job)
@@ -186,8 +190,12 @@ def _retry_unfinished(state: FarmState, job: Job) -> bool:
             state.frames_waiting += table.count(FrameState.WAITING) - before
         state.change_job(job, untouched=FrameState.WAITING)
         changed = True
-    all_done = table.count(FrameState.DONE) == len(table)
-    return changed or (all_done and job.record.state in (JobState.FAILED, JobState.CANCELLED))
+    film = table.film
+    if film is not None and table.state(film) in (FrameState.FAILED, FrameState.CANCELLED):
+        _open(state, job, film)
+        changed = True
+    ended_badly = job.record.state in (JobState.FAILED, JobState.CANCELLED)
+    return changed or (table.is_complete and ended_badly)
 
 
 def _retry_chosen(state: FarmState, job: Job, positions: list[int]) -> bool:
@@ -205,6 +213,10 @@ def _retry_chosen(state: FarmState, job: Job, positions: list[int]) -> bool:
         elif now in (FrameState.FAILED, FrameState.CANCELLED):
             _open(state, job, position)
             changed = True
+    if changed and table.film is not None:
+        # It was made of frames that are no more.
+        _open(state, job, table.film, generation)
+        state.change_frame(job, table.film, result=None)
     return changed
 
 
@@ -248,14 +260,25 @@ def disable(state: FarmState, node: Node) -> None:
 def enable(state: FarmState, node: Node) -> None:
     """Put a node to work again, whatever was held against it."""
     save_node(state, node, drained=False, disabled=False)
-    node.resting_until = 0.0
-    node.faults = 0
-    for job_id in list(state.penalised):
-        job = state.jobs[job_id]
-        left = tuple(one for one in job.record.penalties if one.node != node.id)
-        if left != job.record.penalties:
-            state.change_job(job, penalties=left)
-            job.failed_frames.pop(node.id, None)
+    _forgive_everywhere(state, node)
     state.outcome.send(node, SetDraining(draining=False))
     state.nodes_version += 1
     state.place(node)
+
+
+def forgive(state: FarmState, node_id: str, job_id: str = "") -> None:
+    """Forget what one job, or every job, holds against a node, and let it rest no longer."""
+    node = find_node(state, node_id)
+    if job_id:
+        forgive_node(state, find_job(state, job_id), node.id)
+        return
+    _forgive_everywhere(state, node)
+    state.outcome.show_node(node)
+    state.place(node)
+
+
+def _forgive_everywhere(state: FarmState, node: Node) -> None:
+    node.resting_until = 0.0
+    node.faults = 0
+    for job_id in list(state.penalised):
+        forgive_node(state, state.jobs[job_id], node.id)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ...protocol.frames import FILM_FRAME
 from ...protocol.messages import Assign, CoordinatorMessage, FrameRef
 from .decisions import (
-    Assemble,
     Changed,
     Decision,
     DeleteJob,
@@ -39,7 +39,6 @@ class Outcome:
         self.deleted: list[str] = []
         self.messages: list[Decision] = []
         self.assigned: dict[tuple[str, str], tuple[Node, Job, list[FrameRef]]] = {}
-        self.assemblies: dict[str, None] = {}
         self.seen_jobs: dict[str, None] = {}
         self.seen_frames: dict[str, dict[int, None]] = {}
         self.seen_nodes: dict[str, None] = {}
@@ -61,7 +60,10 @@ class Outcome:
         self.seen_nodes[node.id] = None
 
     def show_frame(self, job: str, frame: int) -> None:
-        """The frame looks different, and nothing is to be stored."""
+        """The frame looks different, and nothing is to be stored. A film is shown with its job."""
+        if frame == FILM_FRAME:
+            self.seen_jobs[job] = None
+            return
         self.seen_frames.setdefault(job, {})[frame] = None
 
     def show_node(self, node: Node) -> None:
@@ -91,7 +93,7 @@ class Outcome:
 
     def delete_job(self, job: str) -> None:
         """Forget a job."""
-        for changed in (self.jobs, self.frames, self.seen_jobs, self.seen_frames, self.assemblies):
+        for changed in (self.jobs, self.frames, self.seen_jobs, self.seen_frames):
             changed.pop(job, None)
         self.deleted.append(job)
 
@@ -107,7 +109,6 @@ class Outcome:
         made.extend(DeleteJob(job=job) for job in self.deleted)
         made.extend(self.messages)
         made.extend(self._assignments())
-        made.extend(Assemble(job=job) for job in self.assemblies)
         made.extend(Publish(kind=Changed.JOB_REMOVED, job=job) for job in self.deleted)
         made.extend(Publish(kind=Changed.JOB, job=job) for job in self.seen_jobs)
         for job, frames in self.seen_frames.items():
@@ -128,7 +129,8 @@ class Outcome:
     def _assignments(self) -> list[Decision]:
         made: list[Decision] = []
         for node, job, frames in self.assigned.values():
-            is_new = job.id not in node.told
+            is_new = job.id not in node.told or node.id in job.outdated
+            job.outdated.discard(node.id)
             node.told.add(job.id)
             job.told.add(node.id)
             message = Assign(

@@ -31,7 +31,7 @@ from ...protocol.node_settings import FarmSettings, NodeSettings, change, effect
 from ...protocol.states import FrameState, JobState
 from .attempts import fail, find_lease, hand_back, lose, take_failure, take_result
 from .leases import Lease
-from .leasing import ask_back, deadline, forget_asking, hold, release, watch_leases
+from .leasing import ask_back, begin, deadline, forget_asking, hold, release, watch_leases
 from .nodes import Node
 from .records import NodeRecord
 from .state import FarmState, Timer
@@ -138,7 +138,7 @@ def _take_back(state: FarmState, node: Node, ref: FrameRef) -> None:
         return
     record = job.table.record(position)
     others = job.leases_at.get(position, [])
-    if job.is_full and node.id not in job.working:
+    if not job.has_place_for(node.id):
         return
     if ref.generation != record.generation or not job.table.is_open(position):
         return
@@ -147,18 +147,8 @@ def _take_back(state: FarmState, node: Node, ref: FrameRef) -> None:
     ):
         return
     ask_back(state, others, "elsewhere")
-    lease = Lease(
-        job=ref.job,
-        position=position,
-        frame=ref.frame,
-        generation=ref.generation,
-        epoch=ref.epoch,
-        node=node.id,
-        incarnation=node.record.incarnation,
-        granted=state.now,
-        active=state.now,
-        is_copy=bool(others),
-    )
+    lease = Lease.of(ref, position, node.id, node.record.incarnation, state.now)
+    lease.is_copy = bool(others)
     hold(state, lease)
     state.change_frame(job, position, state=FrameState.LEASED)
     if job.record.state is JobState.QUEUED:
@@ -249,10 +239,15 @@ def _stop(state: FarmState, node: Node, lease: Lease) -> None:
         minutes = state.config.stalled_seconds / 60
         reason = f"The node said nothing of the frame for {minutes:g} minutes."
         fail(state, lease, FailureKind.NODE, reason)
-    else:
-        seconds = state.now - lease.started
-        reason = f"The frame was given up after {seconds:.0f} s; set a longer limit if it needs it."
-        fail(state, lease, FailureKind.TOO_LONG, reason)
+        return
+    limit = state.jobs[lease.job].record.spec.limits.no_progress_seconds
+    if limit > 0 and state.now - lease.moved >= limit:
+        reason = f"It made no progress for {limit:g} s, which is the limit of its job."
+        fail(state, lease, FailureKind.HANG, reason)
+        return
+    seconds = state.now - lease.started
+    reason = f"The frame was given up after {seconds:.0f} s; set a longer limit if it needs it."
+    fail(state, lease, FailureKind.TOO_LONG, reason)
 
 
 def note_scene(state: FarmState, node: Node, manifest: str, held: bool) -> None:
@@ -337,19 +332,21 @@ def _note_frame(
     lease.active = state.now
     if isinstance(message, ScenePreparing):
         lease.preparing = f"{message.stage} {message.fraction:.0%}"
+        lease.opening = lease.opening or message.stage in _BLENDER_STAGES
     else:
         if lease.started is None:
-            lease.started = state.now
-            lease.revoking = False
-            lease.preparing = ""
-            forget_asking(state, lease)
-            state.forget_ahead(lease, state.jobs[lease.job].record.priority)
-            watch_leases(state, node)
+            begin(state, lease)
         if isinstance(message, FrameProgress):
-            lease.fraction = min(max(message.fraction, lease.fraction, 0.0), 1.0)
+            fraction = min(max(message.fraction, lease.fraction, 0.0), 1.0)
+            if fraction > lease.fraction:
+                lease.fraction, lease.moved = fraction, state.now
             lease.text = message.text
     state.outcome.show_frame(lease.job, lease.frame)
     state.outcome.show_node(node)
+
+
+_BLENDER_STAGES = ("starting", "opening")
+"""Stages of `ScenePreparing` in which Blender runs."""
 
 
 def _note_availability(node: Node, said: Availability) -> None:

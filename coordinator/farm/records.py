@@ -20,14 +20,25 @@ FIRST_GENERATION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePenalty:
-    """A node that a job keeps away from for a while."""
+    """What a job holds against a node."""
 
     node: str
     until: float
+    """It is avoided until then; 0 while too little has happened for that."""
     reason: str
     """One sentence."""
     too_small: bool = False
-    """The node ran out of memory: it gets nothing of this job, even when no other node is left."""
+    """The node ran out of memory: it gets nothing of this job, even when no other node is left,
+    until somebody forgives it or its machine has more."""
+    memory_bytes: int = 0
+    """Memory of the machine that was too small."""
+    frames: tuple[int, ...] = ()
+    """Frames of the job that failed there and count towards the next time it is avoided; of one
+    that is too small, those that ran out of memory."""
+
+    def keeps_away(self, now: float) -> bool:
+        """Whether the job avoids the node now."""
+        return self.too_small or self.until > now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

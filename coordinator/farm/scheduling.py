@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from .failures import may_try
+from .failures import may_try, memory_needed
 from .jobs import Job
 from .leases import Lease
 from .leasing import ask_back, expected_seconds, grant
@@ -29,31 +29,59 @@ AFFINITY_DEPTH = 8
 
 def may_have(state: FarmState, node: Node, job: Job) -> bool:
     """Whether a job of a group that the node fits lets the node work on it now."""
-    if not job.may_start_frames or (job.is_full and node.id not in job.working):
+    if not job.may_start_frames or not job.has_place_for(node.id):
         return False
     if not fits_memory(job.record.spec.requires, node.record.machine):
         return False
-    for penalty in job.record.penalties:
-        if penalty.node == node.id and penalty.until > state.now:
-            return not penalty.too_small and _all_avoided(state, job)
-    return True
+    penalty = job.penalty(node.id)
+    if penalty is None or not penalty.keeps_away(state.now):
+        return True
+    return not penalty.too_small and _all_avoided(state, job)
 
 
 def _all_avoided(state: FarmState, job: Job) -> bool:
     """Whether a job would have no node left if it kept to its penalties."""
-    avoided = {one.node for one in job.record.penalties if one.until > state.now}
+    avoided = {one.node for one in job.record.penalties if one.keeps_away(state.now)}
     return all(node.id in avoided for node in state.usable(job))
 
 
 def next_position(state: FarmState, node: Node, job: Job) -> int | None:
-    """Return the frame a node would get of a job that it may have."""
+    """Return the frame a node would get of a job that it may have.
+
+    What failed elsewhere comes first, for it decides whether the job can end well; what failed on
+    this very node comes last, so that what was wrong there has time to pass.
+    """
 
     def accepts(record: FrameRecord) -> bool:
-        if node.id not in record.failed_on:
-            return True
-        return may_try(record.failed_on, node.id, [one.id for one in state.usable(job)])
+        return node.id not in record.failed_on and is_large_enough(state, node, job, record)
 
-    return job.table.peek(accepts)
+    def accepts_again(record: FrameRecord) -> bool:
+        usable = [one.id for one in state.usable(job)]
+        return may_try(record.failed_on, node.id, usable) and is_large_enough(
+            state, node, job, record
+        )
+
+    position = job.table.peek(accepts)
+    if position is None and job.table.has_retries():
+        position = job.table.peek(accepts_again)
+    return position
+
+
+def is_large_enough(state: FarmState, node: Node, job: Job, record: FrameRecord) -> bool:
+    """Whether no node that could render it has clearly more memory for a frame that ran out of it.
+
+    Machines with more than the largest that was too small come first, then those with as much,
+    then, when nothing else is left, smaller ones.
+    """
+    needed = memory_needed(job.record, record)
+    if not needed:
+        return True
+
+    def rank(one: Node) -> int:
+        memory = one.record.machine.memory_bytes
+        return (memory >= needed) + (memory > needed)
+
+    return rank(node) >= max((rank(one) for one in state.usable(job)), default=0)
 
 
 def choose(state: FarmState, node: Node) -> tuple[Job, int] | None:
@@ -83,9 +111,12 @@ def _choose_at(
         own = current.record.spec.submitter
         queues.setdefault(own, [])
 
-    def turn(submitter: str) -> tuple[int, bool, int]:
-        share = state.shares.get(submitter, 0)
-        return share, submitter != own, state.served.get(submitter, 0)
+    def turn(submitter: str) -> tuple[float, int]:
+        share = state.shares.of(priority, submitter)
+        weight = share.leases + share.spent(state.now) / state.config.share_horizon_seconds
+        if submitter == own:
+            weight -= state.config.share_own_bonus
+        return weight, share.served
 
     for submitter in sorted(queues, key=turn) if len(queues) > 1 else queues:
         candidates = _candidates(state, node, queues[submitter])
@@ -235,7 +266,10 @@ def _wait(state: FarmState, lease: Lease, node: Node) -> float:
     holder = state.nodes[lease.node]
     if lease.revoking or not holder.connected or job.group not in node.groups:
         return 0.0
-    if not may_have(state, node, job) or node.id in job.table.record(lease.position).failed_on:
+    record = job.table.record(lease.position)
+    if not may_have(state, node, job) or node.id in record.failed_on:
+        return 0.0
+    if not is_large_enough(state, node, job, record):
         return 0.0
     head = holder.head
     assert head is not None

@@ -18,6 +18,7 @@ from .matching import fits_memory, mismatch, shared_requirements
 from .nodes import Group, Node
 from .outcome import Outcome
 from .records import FrameRecord
+from .shares import Shares
 
 
 class Timer(Enum):
@@ -38,7 +39,7 @@ class Timer(Enum):
 class FarmState:
     """The farm's memory."""
 
-    def __init__(self, config: FarmConfig) -> None:  # noqa: PLR0915 - one line for each index
+    def __init__(self, config: FarmConfig) -> None:
         self.config = config
         self.now = 0.0
         self.jobs: dict[str, Job] = {}
@@ -52,10 +53,7 @@ class FarmState:
         """Every lease of the farm by epoch."""
         self.groups: dict[object, Group] = {}
         """By the requirements shared."""
-        self.shares: dict[str, int] = {}
-        """Submitter -> leases of all their jobs."""
-        self.served: dict[str, int] = {}
-        """Submitter -> epoch of the last lease given to them."""
+        self.shares = Shares()
         self.dependents: dict[str, set[str]] = {}
         """Job -> jobs that name it in ``depends_on``."""
         self.idle: dict[str, Node] = {}
@@ -198,12 +196,21 @@ class FarmState:
             self.unqueue(job)
             if wanted is not None:
                 group.add_ready(*wanted, job.record.number)
+                self.shares.queue(*wanted, self.now)
                 job.queued_as = wanted
+
+    def regroup(self, job: Job) -> None:
+        """What a job requires of nodes has changed."""
+        if job.group is not None:
+            self.leave_group(job)
+            self.join_group(job)
+            self.fresh[job.id] = None
 
     def unqueue(self, job: Job) -> None:
         """Take a job from where nodes look for work."""
         if job.queued_as is not None and job.group is not None:
             job.group.remove_ready(*job.queued_as, job.record.number)
+            self.shares.unqueue(*job.queued_as)
             job.queued_as = None
 
     def remove_job(self, job: Job) -> None:

@@ -10,6 +10,7 @@ from .frames import STATES
 from .jobs import Job
 from .matching import mismatch
 from .nodes import Group, Node
+from .shares import Share
 from .state import FarmState
 
 
@@ -34,7 +35,10 @@ def _check_frames(job: Job) -> None:
         assert counted[frame_state] == table.count(frame_state), f"{job.id}: {frame_state} counts"
     assert sum(table.counts) == len(table), f"{job.id}: counts do not add up"
     assert table.untouched in (FrameState.WAITING, FrameState.CANCELLED)
-    for position in range(len(table)):
+    film = [] if table.film is None else [table.film]
+    assert film in ([], [len(table)]), f"{job.id}: place of the film"
+    assert bool(film) == (job.record.spec.film is not None), f"{job.id}: film asked for"
+    for position in [*range(len(table)), *film]:
         record = table.record(position)
         where = f"frame {record.frame} of {job.id}"
         assert record.state is table.state(position), f"{where}: two states"
@@ -52,7 +56,8 @@ def _check_frames(job: Job) -> None:
     waiting = set(table.positions(FrameState.WAITING))
     if table.held:
         waiting &= set(table.scouts)
-    assert bool(waiting) == (table.has_fresh() or table.has_retries()), f"{job.id}: queue lost"
+    has_work = bool(waiting) or table.film_waits
+    assert has_work == (table.has_fresh() or table.has_retries()), f"{job.id}: queue lost"
 
 
 def _check_job(state: FarmState, job: Job) -> None:
@@ -65,18 +70,23 @@ def _check_job(state: FarmState, job: Job) -> None:
     listed = {lease.epoch for leases in job.leases_at.values() for lease in leases}
     assert listed == set(job.leases), f"{job.id}: leases by frame"
     most = record.spec.max_nodes
+    assert job.tolerated <= len(job.working), f"{job.id}: tolerates more nodes than it has"
+    most = max(most, job.tolerated) if most else 0
     assert not most or len(job.working) <= most, f"{job.id}: on too many nodes"
     if job.has_ended:
         assert not job.leases, f"{job.id}: ended with leases"
         assert not job.open_frames(), f"{job.id}: ended with open frames"
+        assert not table.film_is_open, f"{job.id}: ended with an open film"
         assert job.queued_as is None, f"{job.id}: ended and queued"
         assert not job.told, f"{job.id}: ended, and nodes were not told"
     elif record.state is JobState.ASSEMBLING:
-        assert table.count(FrameState.DONE) == len(table), f"{job.id}: assembling too early"
+        assert table.film_is_open, f"{job.id}: assembling too early, or nothing"
     else:
         assert job.open_frames(), f"{job.id}: nothing left to do, and not ended"
     if record.state is JobState.DONE:
-        assert table.count(FrameState.DONE) == len(table), f"{job.id}: done too early"
+        assert table.is_complete, f"{job.id}: done too early"
+        if table.film is not None:
+            assert table.state(table.film) is FrameState.DONE, f"{job.id}: done without a film"
     if record.state is JobState.FAILED:
         assert table.count(FrameState.FAILED) or record.assembly_failed, f"{job.id}: failed of what"
     if record.state is JobState.QUEUED:
@@ -85,7 +95,7 @@ def _check_job(state: FarmState, job: Job) -> None:
     assert job.is_queued == ready, f"{job.id}: ready {ready}, queued {job.is_queued}"
     waits_for = {other for other in record.spec.depends_on if not state.is_done(other)}
     assert job.waits_for == waits_for, f"{job.id}: what it waits for"
-    if job.leases and record.state is not JobState.RENDERING:
+    if job.leases and record.state not in (JobState.RENDERING, JobState.ASSEMBLING):
         raise AssertionError(f"{job.id}: leases while {record.state.value}")
 
 
@@ -131,15 +141,22 @@ def _check_group(state: FarmState, group: Group) -> None:
 
 
 def _check_leases(state: FarmState) -> None:
-    shares: Counter[str] = Counter()
+    shares: Counter[tuple[int, str]] = Counter()
+    held: Counter[Share] = Counter()
     for epoch, lease in state.leases.items():
         assert epoch == lease.epoch < state.next_epoch <= state.epoch_ceiling, "epochs"
         job, node = state.jobs[lease.job], state.nodes[lease.node]
         assert job.leases[epoch] is lease
         assert node.leases[epoch] is lease
         assert job.table.record(lease.position).generation == lease.generation, "generation"
-        shares[job.record.spec.submitter] += 1
-    assert dict(shares) == state.shares, "shares"
+        assert lease.share is not None, "a lease that counts for nobody"
+        held[lease.share] += 1
+    for job in state.jobs.values():
+        if job.queued_as is not None:
+            shares[job.queued_as] += 1
+    active = state.shares.items()
+    assert {key: share.queues for key, share in active.items() if share.queues} == dict(shares)
+    assert {share: share.leases for share in active.values() if share.leases} == dict(held)
     ahead = {
         (job.record.priority, lease.epoch)
         for node in state.nodes.values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from ...protocol.node_settings import effective
 from ...protocol.states import FrameState, JobState, NodeState
 from ...protocol.views import (
     AttemptView,
+    FilmView,
     FrameCounts,
     FramePage,
     FrameView,
@@ -181,6 +183,7 @@ class FarmViews:
             manifest=record.manifest,
             scene_bytes=record.scene_bytes,
             scene_files=record.scene_files,
+            film=_film_view(job),
         )
 
     def _eta(self, job: Job, now: float) -> tuple[float | None, float | None, float | None]:
@@ -219,7 +222,7 @@ class FarmViews:
 
     def _waiting_because(self, job: Job) -> str:
         record = job.record
-        if job.has_ended or not job.table.count(FrameState.WAITING):
+        if job.has_ended or not (job.table.count(FrameState.WAITING) or job.table.film_waits):
             return ""
         if record.paused:
             return "Paused."
@@ -409,6 +412,30 @@ def _frame_view(job: Job, position: int) -> FrameView:
     )
 
 
+def _film_view(job: Job) -> FilmView | None:
+    position, film = job.table.film, job.record.spec.film
+    if position is None or film is None:
+        return None
+    seen = _frame_view(job, position)
+    file = seen.files[0] if seen.files else None
+    problem = seen.problem
+    if job.has_ended and not job.table.is_complete:
+        missing = len(job.table) - job.table.count(FrameState.DONE)
+        noun = "frame is" if missing == 1 else "frames are"
+        problem = f"No film was made, for {missing} {noun} missing; retry the job to render them."
+    return FilmView(
+        name=film.name,
+        state=seen.state,
+        progress=seen.progress,
+        progress_text=seen.progress_text,
+        node=seen.node,
+        length=0 if file is None else file.length,
+        sha256="" if file is None else file.sha256,
+        problem=problem,
+        warnings=seen.warnings,
+    )
+
+
 def _idle_because(node: Node, now: float) -> str:  # noqa: PLR0911 - one line for each reason
     if not node.connected:
         return ""
@@ -425,11 +452,22 @@ def _idle_because(node: Node, now: float) -> str:  # noqa: PLR0911 - one line fo
     return ""
 
 
+def _speed(node: Node) -> float | None:
+    """Return how many times faster than average, over all engines by the frames learned from."""
+    learned = [one for one in node.speeds.values() if one.frames]
+    frames = sum(one.frames for one in learned)
+    if not frames:
+        return None
+    return math.exp(-sum(one.log * one.frames for one in learned) / frames)
+
+
 def _node_view(node: Node, now: float) -> NodeView:
     head = node.head
     reason = _idle_because(node, now)
     if not reason and head is not None and head.started is None:
         reason = head.preparing
+    if not reason and head is not None and head.is_film:
+        reason = "Encodes the film."
     return NodeView(
         id=node.id,
         name=node.record.name,
@@ -442,9 +480,10 @@ def _node_view(node: Node, now: float) -> NodeView:
         memory_free_bytes=node.memory_free_bytes,
         disk_free_bytes=node.disk_free_bytes,
         job="" if head is None else head.job,
-        frame=None if head is None else head.frame,
+        frame=None if head is None or head.is_film else head.frame,
         progress=0.0 if head is None else head.fraction,
         frames_done=node.frames_done,
+        speed=_speed(node),
         settings=effective(node.record.settings, node.record.farm_settings),
         farm_settings=node.record.farm_settings,
         changes_at=node.changes_at if node.connected else None,

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from farm_builders import done, hello
 from rendermill.coordinator.farm.config import FarmConfig
 from rendermill.coordinator.farm.decisions import (
-    Assemble,
     Decision,
     DeleteJob,
     Disconnect,
@@ -27,7 +26,6 @@ from rendermill.coordinator.farm.decisions import (
     Send,
 )
 from rendermill.coordinator.farm.events import (
-    AssemblyFinished,
     FarmEvent,
     MessageReceived,
     NodeDisconnected,
@@ -347,8 +345,6 @@ class Simulation:
                     if node.connected and node.life == one.incarnation:
                         node.cut()
                         self.after(1.0, node.connect)
-                case Assemble():
-                    self.after(3.0, self.deliver, AssemblyFinished(job=one.job))
                 case _:
                     pass
         self._plan_tick()

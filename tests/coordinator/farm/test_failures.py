@@ -7,7 +7,6 @@ from farm_builders import GIB, Scenario, assigned, done, hello, machine, sent, s
 from farm_simulation import Database
 from rendermill.coordinator.farm.config import FarmConfig
 from rendermill.coordinator.farm.decisions import (
-    Assemble,
     Decision,
     DeleteJob,
     Disconnect,
@@ -17,8 +16,6 @@ from rendermill.coordinator.farm.decisions import (
     SaveJob,
 )
 from rendermill.coordinator.farm.events import (
-    AssemblyFailed,
-    AssemblyFinished,
     FarmRefusal,
     JobCancelled,
     JobRemoved,
@@ -34,7 +31,7 @@ from rendermill.coordinator.farm.events import (
     Tick,
 )
 from rendermill.coordinator.farm.farm import Farm
-from rendermill.protocol.job import Film, JobSpec, Limits
+from rendermill.protocol.job import JobSpec, Limits
 from rendermill.protocol.messages import (
     Assign,
     FailureKind,
@@ -373,19 +370,6 @@ def test_retry_renders_only_what_is_missing() -> None:
     assert farm.view().state is JobState.DONE
     with pytest.raises(FarmRefusal, match="nothing to render again"):
         farm.apply(RetryRequested(job="j"))
-
-
-def test_a_film_is_assembled_asked_for_again_after_a_restart_and_retried() -> None:
-    farm = Kept("a")
-    farm.submit(wanted=spec("1", film=Film(name="f.mp4", folder="/", fps=24)))
-    decisions = farm.say("a", done(farm.held("a")[0]))
-    assert Assemble(job="j") in decisions
-    assert Assemble(job="j") in farm.restart()
-    farm.apply(AssemblyFailed(job="j", reason="No encoder."))
-    assert (farm.view().state, farm.view().problem) == (JobState.FAILED, "No encoder.")
-    assert Assemble(job="j") in farm.apply(RetryRequested(job="j"))
-    farm.apply(AssemblyFinished(job="j"))
-    assert farm.view().state is JobState.DONE
 
 
 def test_draining_finishes_the_running_frame_disabling_does_not() -> None:

@@ -11,12 +11,12 @@ from farm_simulation import Simulation
 from rendermill.coordinator.farm.events import (
     FarmRefusal,
     JobCancelled,
+    JobChanged,
     JobPaused,
     JobResumed,
     JobSubmitted,
     NodeDrained,
     NodeEnabled,
-    PriorityChanged,
     RetryRequested,
 )
 from rendermill.protocol.job import Film, FrameOrder
@@ -66,7 +66,7 @@ def interfere(world: Simulation, job: str) -> None:
     events = [
         JobCancelled(job=job),
         JobPaused(job=job),
-        PriorityChanged(job=job, priority=draw.randint(0, 100)),
+        JobChanged(job=job, priority=draw.randint(0, 100)),
         RetryRequested(job=job),
         RetryRequested(job=job, frames=(1,)),
         NodeDrained(node=node),

@@ -10,11 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from rendermill.coordinator.farm.config import FarmConfig
 from rendermill.coordinator.farm.decisions import Decision, Send
 from rendermill.coordinator.farm.events import (
-    AssemblyFailed,
-    AssemblyFinished,
     FarmEvent,
     FarmRefusal,
     JobCancelled,
+    JobChanged,
     JobPaused,
     JobRemoved,
     JobResumed,
@@ -25,7 +24,6 @@ from rendermill.coordinator.farm.events import (
     NodeDrained,
     NodeEnabled,
     NodeJoined,
-    PriorityChanged,
     RetryRequested,
     ScoutsApproved,
     Tick,
@@ -53,9 +51,7 @@ NODES = ("n0", "n1", "n2", "n3")
 JOBS = ("j0", "j1", "j2")
 nodes = st.sampled_from(NODES)
 jobs = st.sampled_from(JOBS)
-order_kinds = st.sampled_from(
-    [JobCancelled, JobPaused, JobResumed, ScoutsApproved, JobRemoved, AssemblyFinished]
-)
+order_kinds = st.sampled_from([JobCancelled, JobPaused, JobResumed, ScoutsApproved, JobRemoved])
 
 
 class FarmMachine(RuleBasedStateMachine):
@@ -151,11 +147,7 @@ class FarmMachine(RuleBasedStateMachine):
 
     @rule(job=jobs, priority=st.integers(0, 100))
     def hurry(self, job: str, priority: int) -> None:
-        self.apply(PriorityChanged(job=job, priority=priority))
-
-    @rule(job=jobs)
-    def spoil_assembly(self, job: str) -> None:
-        self.apply(AssemblyFailed(job=job, reason="No encoder."))
+        self.apply(JobChanged(job=job, priority=priority))
 
     @rule(job=jobs, frames=st.none() | st.sets(st.integers(1, 4), min_size=1).map(tuple))
     def retry(self, job: str, frames: tuple[int, ...] | None) -> None:
