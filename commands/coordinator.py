@@ -17,11 +17,16 @@ from ..coordinator.app import (
     Options,
     RunningCoordinator,
 )
+from ..coordinator.farm.config import FarmConfig
 from ..coordinator.store import DataInUse, StoreError
 from ..wire.places import data_dir
 from .exit_codes import ExitCode
 
 _PORT_MAX = 65_535
+_LEASE_MIN_SECONDS = 2.0
+"""Shorter, and a machine that renders on all cores is taken for a dead one."""
+_LEASE_MAX_SECONDS = 3600.0
+_DEFAULT = FarmConfig()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interface", default="", metavar="A", help="the one address to announce the farm on"
     )
+    parser.add_argument(
+        "--lease",
+        type=_lease,
+        default=_DEFAULT.lease_seconds,
+        metavar="SECONDS",
+        help="a node silent for so long has lost its frames; it is asked to speak nine times as "
+        f"often (default {_DEFAULT.lease_seconds:.0f})",
+    )
     parser.add_argument("--json", action="store_true", help="print one line a script can read")
 
 
@@ -56,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         port=args.port,
         name=args.name.strip(),
         interface=args.interface,
+        config=_config(args.lease),
     )
     return asyncio.run(_serve(options, as_json=args.json))
 
@@ -122,6 +136,28 @@ def _print(coordinator: RunningCoordinator, *, as_json: bool) -> None:
 def _sign_in_link(coordinator: RunningCoordinator) -> str:
     # In the fragment, which browsers keep to themselves: it reaches no log and no other site.
     return f"{coordinator.url}/#token={coordinator.token}"
+
+
+def _config(lease_seconds: float) -> FarmConfig:
+    """Return the usual numbers, with those that hang on the lease in their usual proportion."""
+    part = lease_seconds / _DEFAULT.lease_seconds
+    return FarmConfig(
+        lease_seconds=lease_seconds,
+        suspect_seconds=_DEFAULT.suspect_seconds * part,
+        heartbeat_seconds=_DEFAULT.heartbeat_seconds * part,
+    )
+
+
+def _lease(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not _LEASE_MIN_SECONDS <= seconds <= _LEASE_MAX_SECONDS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time from {_LEASE_MIN_SECONDS:g} to {_LEASE_MAX_SECONDS:g} seconds."
+        )
+    return seconds
 
 
 def _port(text: str) -> int:

@@ -34,6 +34,8 @@ _LEFT_OUT = pytest.StashKey[set[Path]]()
 def pytest_configure(config: pytest.Config) -> None:
     """Give this session an environment in which no setting of the user can be seen."""
     for name in list(os.environ):
+        if name.startswith("RENDERMILL_FAULT_"):
+            continue  # Not of the product: how long the tests in `tests/faults` run.
         if name.lower().endswith("_proxy") or name.startswith(("RENDERMILL_", "BLENDER_")):
             del os.environ[name]
     folder = Path(tempfile.mkdtemp(prefix="rendermill-tests-"))
