@@ -10,16 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from .acceptance import FILM_REFUSAL
 from .clock import Clock
 from .connections import NodeConnections
 from .farm.decisions import (
-    Assemble,
     Decision,
     DeleteJob,
     Disconnect,
@@ -31,7 +29,7 @@ from .farm.decisions import (
     SaveNode,
     Send,
 )
-from .farm.events import AssemblyFailed, AssemblyFinished, FarmEvent, FarmRefusal, Tick
+from .farm.events import FarmEvent, FarmRefusal, Tick
 from .farm.farm import Farm
 from .feed import EventFeed, FarmViewsNow
 from .load import LoadHistory
@@ -52,15 +50,8 @@ DISK_FULL_SECONDS = 2.0
 
 _STORED = (SaveJob, SaveFrames, SaveAttempt, SaveNode, SaveEpochCeiling, DeleteJob)
 
-Assembler = Callable[[str], Awaitable[None]]
-"""Makes the film of a job; raises `AssemblyError`."""
-
 Also = Callable[[Connection], None]
 """Something to write in the very transaction that stores what an event decides."""
-
-
-class AssemblyError(Exception):
-    """The film could not be made; the message is one sentence."""
 
 
 @dataclass(slots=True)
@@ -80,7 +71,6 @@ class Conductor:
         connections: NodeConnections,
         clock: Clock,
         on_failure: Callable[[str], None],
-        assembler: Assembler | None = None,
     ) -> None:
         self.farm = farm
         self.clock = clock
@@ -89,8 +79,6 @@ class Conductor:
         self.load = LoadHistory(clock.now())
         self._store = store
         self._on_failure = on_failure
-        self._assembler = assembler
-        self._assemblies: set[asyncio.Task[None]] = set()
         self._queue: asyncio.Queue[_Entry] = asyncio.Queue(QUEUE_MAX_EVENTS)
         self._failed = ""
         self._stopping = asyncio.Event()
@@ -122,9 +110,6 @@ class Conductor:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-        for task in tuple(self._assemblies):
-            task.cancel()
-        await asyncio.gather(*self._assemblies, return_exceptions=True)
         self.feed.close()
 
     # --- events in ----------------------------------------------------------------------------
@@ -231,8 +216,6 @@ class Conductor:
                     self.connections.disconnect(node, incarnation, reason)
                 case Publish():
                     self.feed.publish(decision)
-                case Assemble(job=job):
-                    self._assemble(job)
                 case _:
                     pass  # Stored above.
         counts = self.farm.counts()
@@ -268,27 +251,6 @@ class Conductor:
                 if is_full:
                     _log.info("there is room again, the farm goes on")
                 return
-
-    def _assemble(self, job: str) -> None:
-        task = asyncio.create_task(self._make_film(job), name=f"film of {job}")
-        self._assemblies.add(task)
-        task.add_done_callback(self._assemblies.discard)
-
-    async def _make_film(self, job: str) -> None:
-        if self._assembler is None:
-            await self.post(AssemblyFailed(job=job, reason=FILM_REFUSAL))
-            return
-        try:
-            await self._assembler(job)
-        except AssemblyError as error:
-            await self.post(AssemblyFailed(job=job, reason=str(error)))
-        else:
-            await self.post(AssemblyFinished(job=job))
-
-    @property
-    def makes_films(self) -> bool:
-        """Whether jobs that ask for a film can be accepted."""
-        return self._assembler is not None
 
     def _refuse(self, batch: list[_Entry]) -> None:
         while not self._queue.empty():

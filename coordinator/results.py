@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..protocol.codec import is_sha256
+from ..protocol.frames import FILM_FRAME
 from ..protocol.job import JobSpec
 from ..protocol.manifest import ManifestError, check_path
 from ..protocol.messages import FrameDone, FrameFile
@@ -49,8 +50,9 @@ def check_result(spec: JobSpec, done: FrameDone, blobs: BlobStore) -> ResultFaul
     # Asking also keeps them from being collected until the frame refers to them.
     if blobs.missing(names):
         return ResultFault("Some files of the frame are not here.", is_missing=True)
+    is_film = done.frame.frame == FILM_FRAME
     for file in done.files:
-        fault = _check_image(spec, file, blobs) if file.root == MAIN else ""
+        fault = _check_image(spec, file, blobs) if file.root == MAIN and not is_film else ""
         if fault:
             return ResultFault(fault, is_missing=False)
     blobs.make_durable(names)
@@ -81,6 +83,11 @@ def _check_names(spec: JobSpec, done: FrameDone) -> str:  # noqa: PLR0911 - a li
         return "The hash of the thumbnail is none."
     if done.preview and not is_sha256(done.preview):
         return "The hash of the preview is none."
+    if done.frame.frame == FILM_FRAME:
+        name = "" if spec.film is None else spec.film.name
+        if [(file.root, file.path) for file in done.files] != [(MAIN, name)]:
+            return f"A film is one file named {name!r}."
+        return ""
     wanted = max(1, len(spec.image.views)) if MAIN in roots else 0
     made = sum(file.root == MAIN for file in done.files)
     if made < wanted:

@@ -241,6 +241,9 @@ class NodeView:
     """What holds for it: the farm's settings, and its own where the farm has none."""
     farm_settings: FarmSettings = NOTHING_SET
     """What was set for it here, by an administrator."""
+    speed: float | None = None
+    """How many times faster than the farm's average node it renders, as learned from its frames;
+    None before its first."""
     changes_at: float | None = None
     """When it takes work again, or takes no more, if nobody touches it; None: unknown."""
 

@@ -102,6 +102,34 @@ def set_image_format(settings: Any, file_format: str) -> None:
     settings.file_format = file_format
 
 
+def film_frame_format(scene: Any) -> str:
+    """Return the image format whose frames, encoded later, are the film ``scene`` would write.
+
+    PNG where the film has 8 bits and the frames come back through Blender's sRGB display unchanged;
+    else the scene's linear light in 32 bits, which goes through the view transform when encoded.
+    """
+    settings = scene.render.image_settings
+    is_plain = scene.display_settings.display_device == "sRGB" and settings.color_depth == "8"
+    if is_plain and settings.color_management == "OVERRIDE":
+        is_plain = settings.display_settings.display_device == "sRGB"
+    return "PNG" if is_plain else "OPEN_EXR"
+
+
+def set_film_frame_format(settings: Any, file_format: str) -> None:
+    """Set a `film_frame_format`, lossless, with the channels that the film has."""
+    channels = settings.color_mode
+    set_image_format(settings, file_format)
+    # A grey film is made grey as it is written, which only some versions do with grey frames too.
+    settings.color_mode = "RGBA" if channels == "RGBA" else "RGB"
+    if file_format == "OPEN_EXR":
+        settings.color_depth = "32"
+        settings.exr_codec = "ZIP"
+        # Linear as it is: an override is the film's, and is applied when that is encoded.
+        settings.color_management = "FOLLOW_SCENE"
+    else:
+        settings.color_depth = "8"
+
+
 def cycles_setting(owner: Any, name: str, default: Any) -> Any:
     """Return a Cycles setting of a scene or view layer, ``default`` without such a one."""
     return getattr(getattr(owner, "cycles", None), name, default)

@@ -32,6 +32,7 @@ RENDER_MODULES = (
     "thumbnail",
     "scene",
     "frame",
+    "encode",
     "session",
 )
 """In order of their imports; the last one has ``main``."""

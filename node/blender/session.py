@@ -15,10 +15,12 @@ import contextlib
 import json
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...protocol.frames import FILM_FRAME
 from ...protocol.job import Device, JobSpec
 from ...protocol.machine import BlenderInfo, Gpu
 from ...protocol.manifest import ManifestError, check_path
@@ -30,6 +32,7 @@ from .attempt import (
     OnLog,
     OnProgress,
     OpenReport,
+    RenderedFile,
     RenderedFrame,
 )
 from .failing import refusal, unexpected_end
@@ -76,6 +79,8 @@ class SessionOptions:
     """Longest time for a frame when the job does not say; 0: no limit."""
     memory_bytes: int = 0
     """Resident memory of the process tree at which an attempt fails; 0: no limit."""
+    low_priority: bool = False
+    """Blender gives way to every other program of this machine."""
     growth_bytes: int = 4 << 30
     """A session that has grown by more since its scene was opened is restarted between frames."""
     idle_seconds: float = 900.0
@@ -267,6 +272,59 @@ class BlenderSession:
             log=self._log_since(log_before),
         )
 
+    async def encode(
+        self,
+        spec: JobSpec,
+        workspace: Path,
+        pictures: Sequence[tuple[int, Path]],
+        output: Path,
+        on_progress: OnProgress | None = None,
+    ) -> RenderedFrame:
+        """Encode the film of a job from its frames, with the settings and the sound of its scene.
+
+        ``pictures``: frame and file of every frame, ascending, all in one folder that this Blender
+        can read. ``output`` is as for `render`. The job is not open afterwards. Raises as `render`.
+        """
+        if spec.film is None or not pictures:
+            raise ValueError("A film needs frames, and a job that asks for one.")
+        _check_names(spec)
+        if self._ran_scripts and self._blender is not None:
+            await self.close()
+            await self.start(self._blender)
+        self._job, self._report = None, None
+        self._ran_scripts = spec.trust_scripts
+        output = await asyncio.to_thread(_make_below, self._scratch, output)
+        folder = await asyncio.to_thread(_make_below, self._scratch, output / "film")
+        listed = output / "pictures.json"
+        await asyncio.to_thread(
+            listed.write_text, json.dumps([(frame, str(path)) for frame, path in pictures]), "utf-8"
+        )
+        started = time.perf_counter()
+        log_before = self._log_mark()
+        fields = {
+            "spec": spec_fields(spec),
+            "workspace": str(workspace),
+            "threads": self.options.threads,
+            "gpus": [_gpu_fields(gpu) for gpu in self._gpus_for(spec)],
+            "pictures": str(listed),
+            "output": str(folder),
+        }
+        answer = await self._ask("encode", fields, spec=spec, on_progress=on_progress)
+        film = Path(answer["film"]).resolve()
+        if film.parent != folder or not await asyncio.to_thread(film.is_file):
+            raise self._failed(FailureKind.OUTPUT, "Blender says it made a film, and there is none.")
+        stats = FrameStats(
+            seconds=time.perf_counter() - started, peak_memory_bytes=answer["peak_bytes"]
+        )
+        self._last_work = time.monotonic()
+        return RenderedFrame(
+            frame=FILM_FRAME,
+            files=(RenderedFile("main", spec.film.name, film),),
+            stats=stats,
+            warnings=tuple(answer["warnings"]),
+            log=self._log_since(log_before),
+        )
+
     async def leave(self) -> None:
         """Close the open scene and free its memory; the Blender stays warm."""
         if self.job is not None:
@@ -317,6 +375,7 @@ class BlenderSession:
                 program=program,
                 readable=self.options.readable,
                 level=self.options.sandbox,
+                low_priority=self.options.low_priority,
             )
         except OSError as error:
             raise AttemptFailed(

@@ -25,7 +25,10 @@ class OpenJob:
     """The scene of a job, open in this Blender."""
 
     def __init__(self, params: dict[str, Any]) -> None:
-        """Open ``params["workspace"]/spec["blend"]`` and set it up. Raises `Refused`."""
+        """Open ``params["workspace"]/spec["blend"]`` and set it up. Raises `Refused`.
+
+        With ``params["film"]`` the image settings stay the artist's: those of the film.
+        """
         self.spec: dict[str, Any] = params["spec"]
         self.workspace: str = params["workspace"]
         load_messages = _open_file(
@@ -42,7 +45,8 @@ class OpenJob:
             bpy.context.window.scene = self.scene
         self._set_engine()
         self._set_performance(params.get("threads", 0), params.get("gpus", []))
-        self._set_format()
+        if not params.get("film"):
+            self._set_format()
         self.silent_outputs: list[str] = []
         """Ids of the roots that Blender does not write to as the scene is set."""
         self._nodes = self._output_nodes()
@@ -118,8 +122,13 @@ class OpenJob:
         render.use_overwrite = True
         render.use_placeholder = False
         wanted = self.spec["image"]["file_format"]
-        if render.image_settings.file_format != wanted:
-            compat.set_image_format(render.image_settings, wanted)
+        settings = render.image_settings
+        if settings.file_format == wanted:
+            return
+        if self.spec["film"] is not None:
+            compat.set_film_frame_format(settings, wanted)
+        else:
+            compat.set_image_format(settings, wanted)
 
     def _output_nodes(self) -> dict[str, Any]:
         nodes = {}

@@ -15,6 +15,7 @@ from typing import Any
 
 import bpy
 
+from .encode import encode_film
 from .frame import render_frame
 from .reply import Channel
 from .scene import OpenJob, Refused, sentence
@@ -76,12 +77,21 @@ class Server:
             }
         if order["do"] == "leave":
             self._job = None
-            bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True, load_ui=False)
+            _empty()
             return {}
         if order["do"] == "render":
             if self._job is None:
                 raise Refused("No scene is open.", "node")
             return render_frame(self._job, order["frame"], order["output"], self._report)
+        if order["do"] == "encode":
+            # The scene is opened anew for it, as a film, and cannot render frames afterwards.
+            self._job = None
+            job = OpenJob({**order, "film": True})
+            with open(order["pictures"], encoding="utf-8") as file:
+                pictures = [(frame, path) for frame, path in json.load(file)]
+            answer = encode_film(job, pictures, order["output"], self._report)
+            _empty()
+            return answer
         raise Refused(f"Unknown order {order['do']!r}.", "node")
 
     def _report(self, fraction: float, text: str) -> None:
@@ -103,6 +113,11 @@ def render_alone(params: dict[str, Any]) -> int:
         print("failed:", error)
         return 1
     return 0
+
+
+def _empty() -> None:
+    """Close the open file and free its memory."""
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True, load_ui=False)
 
 
 def _flush() -> None:
