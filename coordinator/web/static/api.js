@@ -84,6 +84,21 @@ export function thumbnailUrl(id, frame, version) {
   return `${BASE}${framePath(id, frame)}/thumbnail?v=${encodeURIComponent(version)}`;
 }
 
+/** Address of a frame at full size, as a browser can show it. */
+export function previewUrl(id, frame, version) {
+  return `${BASE}${framePath(id, frame)}/preview?v=${encodeURIComponent(version)}`;
+}
+
+/** Address of the archive of all finished frames, or of those of a range. */
+export function archiveUrl(id, frames = "") {
+  return `${BASE}${jobPath(id)}/frames.zip${frames ? `?frames=${encodeURIComponent(frames)}` : ""}`;
+}
+
+/** Address of the finished film. */
+export function filmUrl(id) {
+  return `${BASE}${jobPath(id)}/film`;
+}
+
 /** Address of a file of a frame. */
 export function fileUrl(id, frame, index) {
   return `${BASE}${framePath(id, frame)}/files/${index}`;

@@ -64,6 +64,18 @@ export function moment(seconds) {
   return (isToday ? TODAY : EARLIER).format(date);
 }
 
+const CLOCKS = {
+  seconds: new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" }),
+  minutes: TODAY,
+  days: new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" }),
+};
+
+/** Seconds since 1970 as local time, as fine as steps of so many seconds need. */
+export function clock(seconds, step) {
+  const format = step < 60 ? CLOCKS.seconds : step < 86400 ? CLOCKS.minutes : CLOCKS.days;
+  return format.format(new Date(seconds * 1000));
+}
+
 /** A Blender version, `[4, 5, 15]`. */
 export function version(parts) {
   return parts.join(".");

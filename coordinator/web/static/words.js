@@ -33,6 +33,7 @@ const NODE_STATES = {
 
 const OUTCOMES = {
   rendering: "rendering now",
+  preparing: "preparing now",
   done: "done",
   lost: "node lost",
   returned: "given back",
