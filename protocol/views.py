@@ -246,6 +246,9 @@ class NodeView:
     None before its first."""
     changes_at: float | None = None
     """When it takes work again, or takes no more, if nobody touches it; None: unknown."""
+    left_job: str = ""
+    """Of a node that is offline: the job it was rendering when it went away; '' when none."""
+    left_frame: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,8 @@ class Node:
     told: set[str] = field(default_factory=set)
     """Jobs whose spec was sent on this connection."""
     last_job: str = ""
+    left: tuple[str, int] | None = None
+    """Job and frame it was rendering when it went away; None once it is back."""
     groups: list[Group] = field(default_factory=list)
     """Groups it fits, while connected."""
     asked_for: int | None = None

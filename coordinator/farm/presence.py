@@ -82,6 +82,7 @@ def join(state: FarmState, hello: Hello) -> None:
     elif node.connected:
         _leave(state, node)
     node.connected = True
+    node.left = None
     _note_availability(node, hello.availability)
     node.suspect = False
     node.last_seen = state.now
@@ -170,6 +171,8 @@ def _leave(state: FarmState, node: Node) -> None:
         return
     node.connected = False
     state.online -= 1
+    if node.head is not None and not node.head.is_film:
+        node.left = (node.head.job, node.head.frame)
     for scene in node.scenes:
         holders = state.scene_nodes[scene]
         del holders[node.id]

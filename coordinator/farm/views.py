@@ -487,4 +487,6 @@ def _node_view(node: Node, now: float) -> NodeView:
         settings=effective(node.record.settings, node.record.farm_settings),
         farm_settings=node.record.farm_settings,
         changes_at=node.changes_at if node.connected else None,
+        left_job="" if node.connected or node.left is None else node.left[0],
+        left_frame=None if node.connected or node.left is None else node.left[1],
     )
