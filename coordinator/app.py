@@ -30,6 +30,7 @@ from .api import (
     jobs,
     keys,
     logs,
+    node_history,
     node_link,
     nodes,
     page,
@@ -267,7 +268,7 @@ def build_app(
     app[events.FOLLOWERS] = set()
     app[jobs.SUBMITTING] = set()
     for theme in (
-        farm, sign_in, blobs, jobs, frames, attempts, downloads, nodes, logs, events, node_link, page,
+        farm, sign_in, blobs, jobs, frames, attempts, downloads, nodes, node_history, logs, events, node_link, page,
     ):  # fmt: skip
         app.add_routes(theme.routes())
     app.on_response_prepare.append(guard.add_headers)

@@ -102,6 +102,8 @@ attempts = Table(
     comment="Tries that are over; those in progress are the leases of the frame.",
 )
 
+Index("attempts_by_node", attempts.c.node, attempts.c.ended, attempts.c.epoch)
+
 nodes = Table(
     "nodes",
     metadata,

@@ -4,13 +4,23 @@ import { session } from "./api.js";
 import { h, setAttribute, setText, show } from "./dom.js";
 import { Farm } from "./farm.js";
 import { JobPage } from "./job.js";
+import { Logs } from "./logs.js";
+import { NodePage } from "./node.js";
 import { Nodes } from "./nodes.js";
 import { Overview } from "./overview.js";
 import { SignIn, signInFromAddress } from "./sign-in.js";
+import { Submit } from "./submit.js";
 import { Account, cannotSee, forgetVisitor, meetVisitor } from "./visitor.js";
 
 const THEMES = ["auto", "light", "dark"];
 const CONNECTIONS = { connecting: "Connecting …", live: "Live", lost: "Reconnecting …" };
+
+/** Pages by the first word of the address; each gets the words behind it. */
+const VIEWS = {
+  nodes: (farm, [id]) => (id ? new NodePage(farm, id) : new Nodes(farm)),
+  logs: (farm, words) => new Logs(farm, words),
+  submit: (farm) => new Submit(farm),
+};
 
 class App {
   constructor() {
@@ -42,6 +52,8 @@ class App {
     this.links = {
       jobs: h("a", { href: "#/" }, "Jobs"),
       nodes: h("a", { href: "#/nodes" }, "Nodes"),
+      logs: h("a", { href: "#/logs" }, "Logs"),
+      submit: h("a", { href: "#/submit", "data-needs": "submit" }, "Submit"),
     };
     this.connectionText = h("span", { class: "connection-text" });
     this.connection = h("span", { class: "connection", role: "status" }, this.connectionText);
@@ -52,7 +64,7 @@ class App {
       this.drawTheme();
     });
     this.account = new Account(() => this.signOut("You are signed out."));
-    this.nav = h("nav", { "aria-label": "Pages" }, this.links.jobs, this.links.nodes);
+    this.nav = h("nav", { "aria-label": "Pages" }, ...Object.values(this.links));
     document.getElementById("top").append(
       h(
         "a",
@@ -145,15 +157,18 @@ class App {
       if (isNew) this.main.focus({ preventScroll: true });
     } else {
       this.farm.watch(null);
-      const key = page === "nodes" ? "nodes" : "jobs";
+      const key = page in VIEWS ? parts.join(" ") : "jobs";
       if (this.viewKey !== key) {
         const hadView = this.viewKey !== "";
-        this.show(key, key === "nodes" ? new Nodes(this.farm) : new Overview(this.farm));
+        const view = page in VIEWS ? VIEWS[page](this.farm, parts.slice(1)) : new Overview(this.farm);
+        this.show(key, view);
         if (hadView) this.main.focus({ preventScroll: true });
       }
     }
-    setAttribute(this.links.jobs, "aria-current", page === "nodes" ? null : "page");
-    setAttribute(this.links.nodes, "aria-current", page === "nodes" ? "page" : null);
+    const current = page in this.links ? page : "jobs";
+    for (const [name, link] of Object.entries(this.links)) {
+      setAttribute(link, "aria-current", name === current ? "page" : null);
+    }
     this.drawTitle();
   }
 

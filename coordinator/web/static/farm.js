@@ -225,6 +225,7 @@ export class Farm extends EventTarget {
   }
 
   addLog(event) {
+    this.dispatchEvent(new CustomEvent("log", { detail: event }));
     if (this.watched === null || event.job_id !== this.watched.id) return;
     this.watched.addLog(event);
     this.pending.log = true;

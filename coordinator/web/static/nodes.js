@@ -7,7 +7,7 @@ import { bytes, count, moment, percent, version } from "./format.js";
 import { Pill, ProgressBar } from "./words.js";
 
 // Working nodes stand together: a card must not jump each time its node takes a frame.
-const STATE_ORDER = { rendering: 0, idle: 0, joining: 0, draining: 0, disabled: 1, offline: 2 };
+const STATE_ORDER = { rendering: 0, idle: 0, unavailable: 0, joining: 0, draining: 0, disabled: 1, offline: 2 };
 
 /** Every node of the farm, live. */
 export class Nodes {
@@ -91,11 +91,14 @@ function searchText(node) {
     .toLowerCase();
 }
 
-class NodeCard {
-  constructor(farm, node) {
+/** One node: what it is, what it does now, and what can be done with it. */
+export class NodeCard {
+  /** `heading`: "h1" where the card stands alone, with everything spelled out. */
+  constructor(farm, node, heading = "h2") {
     this.farm = farm;
     this.node = node;
-    this.name = h("h2", { class: "node-name" });
+    this.isWhole = heading === "h1";
+    this.name = this.isWhole ? h("span") : h("a", { href: `#/nodes/${encodeURIComponent(node.id)}` });
     this.pill = new Pill();
     this.reason = h("p", { class: "why" });
     this.job = h("a");
@@ -112,18 +115,31 @@ class NodeCard {
     };
     this.drain = actionButton("Drain", act("drain"), "", "nodes");
     this.drain.title = "Finish what it renders, then take nothing new";
+    this.resume = actionButton("Resume", act("enable"), "primary", "nodes");
+    this.disable = actionButton("Disable", act("disable"), "", "nodes");
+    this.disable.title = "Take nothing new, also after it was started again";
     this.enable = actionButton("Enable", act("enable"), "primary", "nodes");
+    this.forgive = actionButton("Forgive", act("forgive"), "", "nodes");
+    this.forgive.title = "Forget its failures: jobs that keep away from it may use it again";
     this.element = h(
       "article",
       { class: "card node-card", "aria-label": `Node ${node.name}` },
-      h("div", { class: "spread" }, this.name, this.pill.element),
+      h("div", { class: "spread" }, h(heading, { class: "node-name" }, this.name), this.pill.element),
       this.reason,
       this.work,
       this.machine,
       this.blenders,
       this.tags,
       this.facts,
-      h("div", { class: "buttons" }, this.enable, this.drain),
+      h(
+        "div",
+        { class: "buttons", role: "group", "aria-label": `Actions for ${node.name}` },
+        this.enable,
+        this.resume,
+        this.drain,
+        this.disable,
+        this.forgive,
+      ),
     );
   }
 
@@ -150,14 +166,17 @@ class NodeCard {
     setText(
       this.facts,
       node.state === "offline"
-        ? `${count(node.frames_done, "frame")} done · last seen ${moment(node.last_seen)}`
-        : `${count(node.frames_done, "frame")} done · load ${percent(node.load)} · ` +
+        ? `${count(node.frames_done, "frame")} done${speedText(node)} · last seen ${moment(node.last_seen)}`
+        : `${count(node.frames_done, "frame")} done${speedText(node)} · load ${percent(node.load)} · ` +
             `${bytes(node.memory_free_bytes)} memory and ${bytes(node.disk_free_bytes)} disk free`,
     );
     this.updateMachine(machine);
-    const isTaking = node.state === "idle" || node.state === "rendering" || node.state === "joining";
+    const isTaking = ["idle", "rendering", "joining", "unavailable"].includes(node.state);
     show(this.drain, isTaking);
-    show(this.enable, node.state === "draining" || node.state === "disabled");
+    show(this.disable, node.state !== "disabled");
+    show(this.resume, node.state === "draining");
+    show(this.enable, node.state === "disabled");
+    show(this.forgive, this.isWhole);
   }
 
   // Machines change rarely and cards are updated often: the lists are only rebuilt on a change.
@@ -165,7 +184,7 @@ class NodeCard {
     const probed = JSON.stringify([machine.blenders, machine.tags, machine.sandbox]);
     if (probed === this.probed) return;
     this.probed = probed;
-    this.blenders.replaceChildren(...machine.blenders.map(blenderItem));
+    this.blenders.replaceChildren(...machine.blenders.map((blender) => blenderItem(blender, this.isWhole)));
     if (machine.blenders.length === 0) {
       this.blenders.append(h("li", { class: "problem-text" }, "No Blender found on this machine."));
     }
@@ -175,7 +194,15 @@ class NodeCard {
   }
 }
 
-function blenderItem(blender) {
+/** " · twice as fast" and the like, from what the farm has learned; "" before that. */
+function speedText(node) {
+  const speed = node.speed ?? null;
+  if (speed === null) return "";
+  const rounded = Math.round(speed * 100) / 100;
+  return rounded === 1 ? " · average speed" : ` · ${rounded} × average speed`;
+}
+
+function blenderItem(blender, isWhole) {
   const title = `Blender ${version(blender.version)}${blender.is_module ? " (bpy module)" : ""}`;
   const able = [...blender.engines.map(engineWord), ...blender.capabilities].join(", ");
   const item = h(
@@ -189,7 +216,7 @@ function blenderItem(blender) {
     item.append(
       h(
         "details",
-        {},
+        { open: isWhole },
         h("summary", {}, count(blender.problems.length, "limitation")),
         h("ul", {}, ...blender.problems.map((problem) => h("li", {}, problem))),
       ),

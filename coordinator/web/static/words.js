@@ -25,6 +25,7 @@ export const FRAME_STATES = {
 const NODE_STATES = {
   joining: "Joining",
   idle: "Idle",
+  unavailable: "Not available",
   rendering: "Rendering",
   draining: "Draining",
   disabled: "Disabled",
