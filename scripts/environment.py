@@ -192,8 +192,16 @@ OPENGL = {"libEGL.so.1": "libegl1", "libEGL_mesa.so.0": "libgl1-mesa-dri libegl-
 """Without these EEVEE and Workbench have no OpenGL."""
 
 PROGRAMS = {"git": "git"}
-TEST_PROGRAMS = {"chromium": "chromium", "ip": "iproute2"}
-"""A browser for the tests of the status page; `ip` makes hosts for those of the network."""
+TEST_PROGRAMS = {
+    "chromium": "chromium",
+    "ip": "iproute2",
+    "fiu-ctrl": "fiu-utils libfiu0",
+    "faketime": "faketime libfaketime",
+    "mkfs.ext4": "e2fsprogs",
+    "losetup": "mount",
+}
+"""A browser for the tests of the status page; `ip` makes hosts for those of the network; the others
+make disks that fail or fill up and clocks that jump, for the tests of faults."""
 
 
 def ensure_system(libraries: dict[str, str], programs: dict[str, str]) -> None:
@@ -215,8 +223,13 @@ def ensure_system(libraries: dict[str, str], programs: dict[str, str]) -> None:
 
 def _absent(libraries: dict[str, str], programs: dict[str, str]) -> list[str]:
     return [name for name in libraries if not _loads(name)] + [
-        name for name in programs if shutil.which(name) is None
+        name for name in programs if shutil.which(name, path=_search_path()) is None
     ]
+
+
+def _search_path() -> str:
+    # Where Debian keeps what only root has on the path.
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
 
 def _missing(libraries: dict[str, str], programs: dict[str, str]) -> list[str]:
