@@ -156,8 +156,10 @@ class Writer:
         if _is_disk_full(error):
             # SQLite rolled all of it back; nothing is in doubt and the same may work later.
             return DiskFull("The coordinator's disk is full; delete old jobs or free space on it.")
+        # The library around SQLite adds lines and links of its own.
+        cause = getattr(error, "orig", None) or error
         self._failed = (
-            f"The coordinator could not write to its database ({error}); it accepts nothing more "
+            f"The coordinator could not write to its database ({cause}); it accepts nothing more "
             "until the disk is checked and it is started again."
         )
         _log.critical("commit failed: error=%s", error)

@@ -144,8 +144,6 @@ async def test_a_database_that_finds_no_room_waits_for_it(
 async def test_an_error_at_the_start_is_a_sentence_and_the_next_start_is_fine(
     process: CoordinatorProcess,
 ) -> None:
-    await asyncio.to_thread(process.start)
-    await asyncio.to_thread(process.kill)
     process.launch(FIU_ENABLE="enable name=posix/io/sync/fdatasync,failinfo=5")
     assert await asyncio.to_thread(process.wait_for_end) == 1
     sentences = [line for line in process.log.splitlines() if line.startswith("rendermill: ")]
