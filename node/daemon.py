@@ -40,6 +40,7 @@ from .cache import ChunkCache, default_quota, remove
 from .delivery import Delivery
 from .equipment import Equipment, equip, probe_fully
 from .identity import DataFolder
+from .idle import Idle
 from .link import Link
 from .notices import Notice, NoticeKind, Notify
 from .options import NodeOptions
@@ -79,11 +80,14 @@ class Node:
         *,
         equip: Equip = equip,
         make_session: MakeSession = BlenderSession,
+        idle: Callable[[], Idle] | None = None,
     ) -> None:
+        """``idle`` says how long nobody has touched the machine; None: the machine itself."""
         self._options = options
         self._notify = notify
         self._equip = equip
         self._make_session = make_session
+        self._idle = idle
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -150,6 +154,7 @@ class Node:
                         scratch=scratch,
                         equipment=equipment,
                         make_session=self._make_session,
+                        idle=self._idle,
                         stop=self._stop,
                         hurry=self._hurry,
                     ).run()
@@ -180,6 +185,7 @@ class _Service:
         scratch: Path,
         equipment: Equipment,
         make_session: MakeSession,
+        idle: Callable[[], Idle] | None,
         stop: asyncio.Event,
         hurry: asyncio.Event,
     ) -> None:
@@ -216,9 +222,11 @@ class _Service:
             options.settings,
             send=self._link.send,
             notify=notify,
+            idle=idle,
             load=LoadSensor(options.load_root).look,
             look_seconds=options.look_seconds,
         )
+        self._greeted_with = self._attendance.availability
         self._settings_file: SettingsFile | None = None
         self._saving: set[asyncio.Task[None]] = set()
         self._scenes = SceneStore(cache, self._link.ask, self._tell_scene_held)
@@ -365,6 +373,7 @@ class _Service:
             scenes=self._scenes,
             outbox=outbox,
             delivery=delivery,
+            ask=self._link.ask,
             send=self._link.send,
             notify=self._notify,
             log=self._log,
@@ -395,6 +404,7 @@ class _Service:
             *work.delivery.holding(),
             *self._link.unsent_failures(),
         )
+        self._greeted_with = self._attendance.availability
         return Hello(
             protocol=PROTOCOL_VERSION,
             software=__version__,
@@ -405,7 +415,7 @@ class _Service:
             holding=tuple(dict.fromkeys(held)),
             scenes=self._cache.complete_scenes(),
             settings=self._options.settings,
-            availability=self._attendance.availability,
+            availability=self._greeted_with,
         )
 
     def _beat(self) -> Heartbeat:
@@ -420,6 +430,9 @@ class _Service:
         work.delivery.offer_again()
         if welcome.settings is not None:
             self._configure(welcome.settings)
+        if self._attendance.availability != self._greeted_with:
+            # It changed while the line could not carry it yet.
+            self._link.send(self._attendance.availability)
         self._notify(Notice(NoticeKind.READY, "Ready for frames.", {"farm": welcome.farm}))
 
     def _on_message(self, message: CoordinatorMessage) -> None:

@@ -118,7 +118,14 @@ async def start_node(tmp_path: Path, home: Path) -> AsyncIterator[StartNode]:
             "grace_seconds": 0.0,
             "retry_first_seconds": 0.01,
         } | options
-        node = Node(NodeOptions(**chosen), notices.append, equip=equip, make_session=make_session)
+        idle = chosen.pop("idle", None)
+        node = Node(
+            NodeOptions(**chosen),
+            notices.append,
+            equip=equip,
+            make_session=make_session,
+            idle=idle,
+        )
         task = asyncio.create_task(node.run())
         one = Running(node, task, sessions, notices, chosen["data"], chosen["cache"])
         running.append(one)

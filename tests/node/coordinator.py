@@ -126,7 +126,7 @@ class Coordinator:
                     return message
             return None
 
-        async with self._arrived, asyncio.timeout(20):
+        async with self._arrived, asyncio.timeout(60):
             await self._arrived.wait_for(lambda: found() is not None)
         message = found()
         assert message is not None
