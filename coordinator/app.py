@@ -25,6 +25,7 @@ from .api import (
     downloads,
     events,
     farm,
+    films,
     frames,
     guard,
     jobs,
@@ -268,7 +269,7 @@ def build_app(
     app[events.FOLLOWERS] = set()
     app[jobs.SUBMITTING] = set()
     for theme in (
-        farm, sign_in, blobs, jobs, frames, attempts, downloads, nodes, node_history, logs, events, node_link, page,
+        farm, sign_in, blobs, jobs, frames, films, attempts, downloads, nodes, node_history, logs, events, node_link, page,
     ):  # fmt: skip
         app.add_routes(theme.routes())
     app.on_response_prepare.append(guard.add_headers)

@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from ..protocol.frames import FILM_FRAME
 from ..protocol.job import JobSpec
 from ..protocol.machine import BlenderInfo
 from ..protocol.messages import (
@@ -31,22 +33,27 @@ from ..protocol.messages import (
     Revoke,
     ScenePreparing,
 )
-from .blender.attempt import AttemptAborted, AttemptFailed, RenderedFrame
+from .blender.attempt import AttemptAborted, AttemptFailed, OnProgress, RenderedFrame
 from .blender.script import generate
 from .blender.session import BlenderSession
 from .cache import remove
 from .delivery import Delivery
+from .films import PicturesUnavailable, fetch_pictures
 from .fitting import NoBlender, fitting_blender
 from .notices import Notice, NoticeKind, Notify
 from .outbox import Made, Outbox, OutboxError, bounded_log, key_of
 from .reports import LogReports, ProgressReports
-from .scenes import SceneStore, SceneUnavailable
+from .scenes import Ask, SceneStore, SceneUnavailable
 from .threads import in_thread
 
 SCENES_AHEAD = 2
 """Scenes kept on their way at once: the one being rendered and the next."""
 FINISHING_MAX = 4
 """Frames between Blender and outbox at once; a slow disk then holds up the next frame."""
+
+
+Make = Callable[[OnProgress], Awaitable[RenderedFrame]]
+"""Has Blender make what was prepared, telling how far it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,11 @@ class _Work:
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when nothing of it runs any more."""
 
+    @property
+    def is_film(self) -> bool:
+        """Whether it is the film of the job and not one of its frames."""
+        return self.frame.frame == FILM_FRAME
+
 
 class Renderer:
     """Renders what is assigned until cancelled. For use in one event loop.
@@ -85,6 +97,7 @@ class Renderer:
         scenes: SceneStore,
         outbox: Outbox,
         delivery: Delivery,
+        ask: Ask,
         send: Callable[[NodeMessage], None],
         notify: Notify,
         log: LogReports,
@@ -96,6 +109,7 @@ class Renderer:
         self._scenes = scenes
         self._outbox = outbox
         self._delivery = delivery
+        self._ask = ask
         self._send = send
         self._notify = notify
         self._log = log
@@ -295,17 +309,14 @@ class Renderer:
         rendered: RenderedFrame | None = None
         try:
             await in_thread(output.mkdir, parents=True)
-            await self._prepare(work)
-            if work.gone:
+            make = await (self._prepare_film if work.is_film else self._prepare)(work, output)
+            if work.gone or make is None:
                 return
             work.begun_at = asyncio.get_running_loop().time()
             self._send(FrameStarted(frame=work.frame))
-            self._tell_frame(NoticeKind.RENDERING, work, "Rendering")
-            rendered = await self._session.render(
-                work.frame.frame,
-                output,
-                lambda fraction, text: self._on_progress(work, fraction, text),
-            )
+            doing = "Encoding" if work.is_film else "Rendering"
+            self._tell_frame(NoticeKind.RENDERING, work, doing)
+            rendered = await make(lambda fraction, text: self._on_progress(work, fraction, text))
         except AttemptAborted:
             if not work.gone:
                 self._fail(work, FailureKind.NODE, "Blender was stopped on this node.")
@@ -313,7 +324,7 @@ class Renderer:
             self._fail(work, error.kind, error.reason, error.log)
             # What a failed attempt leaves in Blender must not reach the next frame.
             await self._abort()
-        except (NoBlender, SceneUnavailable) as error:
+        except (NoBlender, SceneUnavailable, PicturesUnavailable) as error:
             self._fail(work, FailureKind.NODE, str(error))
         except OSError as error:
             self._fail(
@@ -330,8 +341,46 @@ class Renderer:
             self._finishing[finishing] = work
             finishing.add_done_callback(self._finished)
 
-    async def _prepare(self, work: _Work) -> None:
-        """Have the scene of the frame open in Blender."""
+    async def _prepare(self, work: _Work, output: Path) -> Make | None:
+        """Have the scene of the frame open in Blender; return what renders it, None if gone."""
+        folder = await self._have_scene(work)
+        if work.gone:
+            return None
+        if self._session.job != work.job.spec:
+            self._tell_preparing(work, "opening", 0.0)
+        report = await self._session.open(work.job.spec, folder)
+        if report.seconds > 0:
+            self._open_warnings = report.warnings
+        self._open_manifest = work.job.manifest
+        if work.frame.job not in self._scripts_told:
+            self._scripts_told.add(work.frame.job)
+            script = await in_thread(generate, work.job.spec)
+            self._send(JobScript(job=work.frame.job, script=script))
+        return partial(self._session.render, work.frame.frame, output)
+
+    async def _prepare_film(self, work: _Work, output: Path) -> Make | None:
+        """Have scene and frames of the film here, and a Blender; return what encodes it."""
+        folder = await self._have_scene(work)
+        if work.gone:
+            return None
+        work.fetching = True
+        try:
+            pictures = await fetch_pictures(
+                self._ask,
+                work.frame.job,
+                output / "frames",
+                lambda fraction: self._on_fetched(work, fraction),
+            )
+        finally:
+            work.fetching = False
+        if work.gone:
+            return None
+        await self._session.start(fitting_blender(self.blenders, work.job.spec.requires))
+        self._open_warnings = ()
+        return partial(self._session.encode, work.job.spec, folder, pictures, output)
+
+    async def _have_scene(self, work: _Work) -> Path:
+        """Have the files of the scene here and a Blender that fits; return their folder."""
         blender = fitting_blender(self.blenders, work.job.spec.requires)
         if not self._session.alive or self._session.version != blender.version:
             self._tell_preparing(work, "starting", 0.0)
@@ -350,20 +399,10 @@ class Renderer:
         finally:
             work.fetching = False
         await start
-        if work.gone:
-            return
-        # A scene may be long on its way: a Blender that has ended meanwhile is started anew.
-        await self._session.start(blender)
-        if self._session.job != work.job.spec:
-            self._tell_preparing(work, "opening", 0.0)
-        report = await self._session.open(work.job.spec, folder)
-        if report.seconds > 0:
-            self._open_warnings = report.warnings
-        self._open_manifest = work.job.manifest
-        if work.frame.job not in self._scripts_told:
-            self._scripts_told.add(work.frame.job)
-            script = await in_thread(generate, work.job.spec)
-            self._send(JobScript(job=work.frame.job, script=script))
+        if not work.gone:
+            # A scene may be long on its way: a Blender that has ended meanwhile is started anew.
+            await self._session.start(blender)
+        return folder
 
     async def _finish(self, work: _Work, rendered: RenderedFrame, output: Path) -> None:
         """From Blender's files to a parcel in the outbox."""
@@ -536,7 +575,7 @@ class Renderer:
         self._notify(
             Notice(
                 kind,
-                f"{name}, frame {frame.frame}: {text}",
+                f"{name}, {'film' if work.is_film else f'frame {frame.frame}'}: {text}",
                 {"job": frame.job, "name": name, "frame": frame.frame, **facts},
             )
         )

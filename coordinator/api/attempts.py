@@ -76,7 +76,7 @@ async def list_attempts(request: web.Request) -> web.StreamResponse:
             reason=lease.preparing,
         )
         for lease in running
-        if (lease.frame, lease.epoch) not in ended_by_now
+        if (lease.frame, lease.epoch) not in ended_by_now and not lease.is_film
     ]
     last = over[-1] if len(over) == limit else None
     return json_response(

@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy import Connection, Table, delete, select, tuple_
 from sqlalchemy.dialects.sqlite import insert
 
+from ...protocol.frames import FILM_FRAME
 from ..farm.decisions import (
     Decision,
     DeleteJob,
@@ -178,7 +179,7 @@ def read_job_attempts(
             columns.outcome,
             columns.reason,
         )
-        .where(columns.job == job)
+        .where(columns.job == job, columns.frame != FILM_FRAME)
         .order_by(columns.frame, columns.epoch)
         .limit(limit)
     )

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from typing import Any
 from ...protocol.frames import FILM_FRAME
 from ...protocol.job import Device, JobSpec
 from ...protocol.machine import BlenderInfo, Gpu
-from ...protocol.manifest import ManifestError, check_path
 from ...protocol.messages import LOG_LINES_MAX, FailureKind, FrameStats
 from . import channel, checks, sandbox
 from .attempt import (
@@ -36,6 +34,7 @@ from .attempt import (
     RenderedFrame,
 )
 from .failing import refusal, unexpected_end
+from .folders import check_names, film_file, gather, make_below
 from .process import BlenderProcess, Unkillable
 from .script import command_line, generate, spec_fields
 
@@ -59,8 +58,6 @@ BEAT_LOST_SECONDS = 5.0
 
 BACKENDS = ("OPTIX", "CUDA", "HIP", "ONEAPI", "METAL")
 """Of Cycles, best first; devices of one backend are used together."""
-
-_ROOT_ID = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +192,7 @@ class BlenderSession:
         which a scene's own Python may have run is not used for another job: it is restarted.
         Raises `AttemptFailed`, `AttemptAborted`.
         """
-        _check_names(spec)
+        check_names(spec)
         if script is not None:
             await asyncio.to_thread(script.write_text, generate(spec), "utf-8")
         if self._report is not None and self.job == spec and self._workspace == workspace:
@@ -206,16 +203,7 @@ class BlenderSession:
         self._job, self._report = None, None
         self._ran_scripts = spec.trust_scripts
         started = time.perf_counter()
-        answer = await self._ask(
-            "open",
-            {
-                "spec": spec_fields(spec),
-                "workspace": str(workspace),
-                "threads": self.options.threads,
-                "gpus": [_gpu_fields(gpu) for gpu in self._gpus_for(spec)],
-            },
-            spec=spec,
-        )
+        answer = await self._ask("open", self._opening(spec, workspace), spec=spec)
         seconds = time.perf_counter() - started
         report = OpenReport(
             seconds=seconds,
@@ -240,7 +228,7 @@ class BlenderSession:
         spec = self.job
         if spec is None:
             raise ValueError("Open a job before rendering a frame of it.")
-        output = await asyncio.to_thread(_make_below, self._scratch, output)
+        output = await asyncio.to_thread(make_below, self._scratch, output)
         started = time.perf_counter()
         log_before = self._log_mark()
         answer = await self._ask(
@@ -251,7 +239,7 @@ class BlenderSession:
             frame_seconds=spec.limits.frame_seconds or self.options.frame_seconds,
         )
         try:
-            files, thumbnail, preview = await asyncio.to_thread(_gather, spec, output, answer)
+            files, thumbnail, preview = await asyncio.to_thread(gather, spec, output, answer)
         except checks.BadOutput as error:
             raise self._failed(FailureKind.OUTPUT, str(error)) from error
         self.frames_rendered += 1
@@ -287,32 +275,26 @@ class BlenderSession:
         """
         if spec.film is None or not pictures:
             raise ValueError("A film needs frames, and a job that asks for one.")
-        _check_names(spec)
+        check_names(spec)
         if self._ran_scripts and self._blender is not None:
             await self.close()
             await self.start(self._blender)
         self._job, self._report = None, None
         self._ran_scripts = spec.trust_scripts
-        output = await asyncio.to_thread(_make_below, self._scratch, output)
-        folder = await asyncio.to_thread(_make_below, self._scratch, output / "film")
+        output = await asyncio.to_thread(make_below, self._scratch, output)
+        folder = await asyncio.to_thread(make_below, self._scratch, output / "film")
         listed = output / "pictures.json"
         await asyncio.to_thread(
             listed.write_text, json.dumps([(frame, str(path)) for frame, path in pictures]), "utf-8"
         )
         started = time.perf_counter()
         log_before = self._log_mark()
-        fields = {
-            "spec": spec_fields(spec),
-            "workspace": str(workspace),
-            "threads": self.options.threads,
-            "gpus": [_gpu_fields(gpu) for gpu in self._gpus_for(spec)],
-            "pictures": str(listed),
-            "output": str(folder),
-        }
+        fields = self._opening(spec, workspace)
+        fields |= {"pictures": str(listed), "output": str(folder)}
         answer = await self._ask("encode", fields, spec=spec, on_progress=on_progress)
-        film = Path(answer["film"]).resolve()
-        if film.parent != folder or not await asyncio.to_thread(film.is_file):
-            raise self._failed(FailureKind.OUTPUT, "Blender says it made a film, and there is none.")
+        film = await asyncio.to_thread(film_file, folder, answer["film"])
+        if film is None:
+            raise self._failed(FailureKind.OUTPUT, "Blender made a film, and it is not there.")
         stats = FrameStats(
             seconds=time.perf_counter() - started, peak_memory_bytes=answer["peak_bytes"]
         )
@@ -573,6 +555,14 @@ class BlenderSession:
         grown = self.memory_bytes - self._opened_bytes
         return bool(self._opened_bytes and grown > self.options.growth_bytes)
 
+    def _opening(self, spec: JobSpec, workspace: Path) -> dict[str, Any]:
+        return {
+            "spec": spec_fields(spec),
+            "workspace": str(workspace),
+            "threads": self.options.threads,
+            "gpus": [_gpu_fields(gpu) for gpu in self._gpus_for(spec)],
+        }
+
     def _gpus_for(self, spec: JobSpec) -> tuple[Gpu, ...]:
         if spec.requires.device is not Device.GPU or self._blender is None:
             return ()
@@ -596,55 +586,9 @@ _BLENDER_LIVES_ON = frozenset({FailureKind.SCENE, FailureKind.NODE, FailureKind.
 """Failures that Blender itself reported, after which it can go on."""
 
 
-def _check_names(spec: JobSpec) -> None:
-    """Refuse names that lead out of the folders they belong to; a submitter may write anything."""
-    try:
-        for path in (spec.blend, *(root.path for root in spec.roots)):
-            check_path(path)
-    except ManifestError as error:
-        raise AttemptFailed(FailureKind.SCENE, str(error)) from error
-    for root in spec.outputs:
-        if not _ROOT_ID.fullmatch(root.id):
-            raise AttemptFailed(FailureKind.SCENE, f"{root.id!r} is no name for an output folder.")
-        parts = root.name.split("/")
-        if ".." in parts or any("\\" in part or "\0" in part for part in parts):
-            raise AttemptFailed(
-                FailureKind.SCENE, f'The output name "{root.name}" leads out of its folder.'
-            )
-
-
 def _gpu_fields(gpu: Gpu) -> dict[str, str]:
     return {"backend": gpu.backend, "name": gpu.name, "id": gpu.id}
 
 
 def _without_seconds(report: OpenReport) -> OpenReport:
     return OpenReport(seconds=0.0, warnings=report.warnings, size=report.size, engine=report.engine)
-
-
-def _make_below(scratch: Path, output: Path) -> Path:
-    output = output.resolve()
-    if not output.is_relative_to(scratch):
-        raise ValueError(f"{output} does not lie below {scratch}.")
-    output.mkdir(parents=True, exist_ok=True)
-    return output
-
-
-def _gather(
-    spec: JobSpec, output: Path, answer: dict[str, Any]
-) -> tuple[tuple[Any, ...], Path | None, Path | None]:
-    """Check the files of a frame, make its thumbnail and find its preview; for a thread."""
-    files = checks.collect(
-        output,
-        spec.outputs,
-        spec.image,
-        silent=frozenset(answer["silent"]),
-        stereo_3d=bool(answer["stereo_3d"]),
-    )
-    main = next((file.source for file in files if file.root == "main"), None)
-    shown = Path(answer["thumbnail"]) if answer["thumbnail"] else main
-    if shown is None:
-        return files, None, None
-    thumbnail = checks.make_thumbnail(shown, output / "small.jpg")
-    # What makes no thumbnail could not be shown at full size either.
-    is_preview = bool(answer["thumbnail"]) and thumbnail is not None
-    return files, thumbnail, shown if is_preview else None
