@@ -10,6 +10,8 @@ import signal
 import sys
 from pathlib import Path
 
+from ..background import watch
+from ..background.service import Member
 from ..coordinator.app import (
     DEFAULT_PORT,
     EVERYWHERE,
@@ -20,6 +22,7 @@ from ..coordinator.app import (
 from ..coordinator.farm.config import FarmConfig
 from ..coordinator.store import DataInUse, StoreError
 from ..wire.places import data_dir
+from . import background
 from .exit_codes import ExitCode
 
 _PORT_MAX = 65_535
@@ -54,10 +57,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"often (default {_DEFAULT.lease_seconds:.0f})",
     )
     parser.add_argument("--json", action="store_true", help="print one line a script can read")
+    background.add_arguments(parser, Member.COORDINATOR)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit code."""
+    code = background.handle(args, Member.COORDINATOR)
+    if code is not None:
+        return code
+    watch.take_log(args)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
@@ -71,10 +79,10 @@ def run(args: argparse.Namespace) -> int:
         interface=args.interface,
         config=_config(args.lease),
     )
-    return asyncio.run(_serve(options, as_json=args.json))
+    return asyncio.run(_serve(options, args))
 
 
-async def _serve(options: Options, *, as_json: bool) -> int:
+async def _serve(options: Options, args: argparse.Namespace) -> int:
     loop = asyncio.get_running_loop()
     told_to_stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -82,6 +90,7 @@ async def _serve(options: Options, *, as_json: bool) -> int:
             loop.add_signal_handler(number, told_to_stop.set)
         except NotImplementedError:  # Windows
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(told_to_stop.set))
+    watching = asyncio.create_task(watch.watch(args, told_to_stop.set))
     coordinator = RunningCoordinator(options)
     try:
         await coordinator.start()
@@ -96,11 +105,13 @@ async def _serve(options: Options, *, as_json: bool) -> int:
         )
         return ExitCode.FAILED
     try:
-        _print(coordinator, as_json=as_json)
+        _print(coordinator, as_json=args.json)
         stopping = asyncio.ensure_future(told_to_stop.wait())
         await asyncio.wait([stopping, coordinator.failed], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
     finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         await coordinator.stop()
     if coordinator.failed.done():
         print(f"rendermill: {coordinator.failed.result()}", file=sys.stderr)

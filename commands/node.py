@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from ..background import launch, watch
+from ..background.service import Member
+from ..node import hardware
 from ..node.blender.session import SILENT_SECONDS
 from ..node.cache import CacheError
 from ..node.daemon import Node
@@ -17,13 +23,16 @@ from ..node.identity import NodeError
 from ..node.link import LinkRefused
 from ..node.notices import Notice, NoticeKind
 from ..node.options import GRACE_SECONDS, MEMORY_PART, NodeOptions
+from ..node.slots import Slot, SlotsError, Supervisor, parse_slots
 from ..protocol.node_settings import NodeSettings, OnReturn, SettingsError, check
 from ..wire.credentials import CredentialsError, JoinToken
 from ..wire.discovery import INTERFACE_VARIABLE
 from ..wire.errors import NotAllowed
+from . import background
+from .exit_codes import ExitCode, UsageError
 
 GIB = 1024**3
-_FAILED, _USAGE, _NOT_ALLOWED = 1, 2, 4
+_FAILED, _NOT_ALLOWED = ExitCode.FAILED, ExitCode.NOT_ALLOWED
 
 _CHATTY = (NoticeKind.PROGRESS, NoticeKind.FETCHING)
 """Kinds that come often: shown on one line that changes, and only on a terminal."""
@@ -107,6 +116,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how long the frame in progress may take after a stop; 0: give it back at once "
         f"(default {GRACE_SECONDS:.0f})",
     )
+    group = parser.add_argument_group("several renderers on one machine")
+    group.add_argument(
+        "--slots",
+        metavar="LIST",
+        help="one node for each, such as cpu,gpu:0,gpu:1; named after the machine and the slot",
+    )
+    group.add_argument("--slot", help=argparse.SUPPRESS)
+    group.add_argument("--slot-parent", type=int, help=argparse.SUPPRESS)
+    background.add_arguments(parser, Member.NODE)
     parser.add_argument(
         "--interface", metavar="A", help="the one network address to look for the farm on"
     )
@@ -157,13 +175,12 @@ def _add_workstation_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the node and return the exit code."""
-    import os
-
+    code = background.handle(args, Member.NODE)
+    if code is not None:
+        return code
     try:
+        slots = parse_slots(args.slots, args.threads or hardware.cores()) if args.slots else ()
         join = JoinToken.parse(args.join) if args.join else None
-    except CredentialsError as error:
-        return _refuse(str(error))
-    try:
         settings = check(
             NodeSettings(
                 tags=tuple(args.tag),
@@ -173,10 +190,14 @@ def run(args: argparse.Namespace) -> int:
                 on_return=OnReturn(args.when_user_returns),
             )
         )
-    except SettingsError as error:
-        return _refuse(str(error))
+    except (CredentialsError, SlotsError, SettingsError) as error:
+        raise UsageError(str(error)) from error
     if args.interface:
         os.environ[INTERFACE_VARIABLE] = args.interface
+    watch.take_log(args)
+    printer = (_JsonPrinter if args.json else _LinePrinter)(args.slot or "")
+    if slots and not args.slot:
+        return asyncio.run(_supervise(args, slots, printer))
     options = NodeOptions(
         coordinator=args.coordinator,
         join=join,
@@ -192,9 +213,11 @@ def run(args: argparse.Namespace) -> int:
         memory_bytes=args.memory,
         grace_seconds=args.grace,
     )
-    printer = _JsonPrinter() if args.json else _LinePrinter()
+    if args.slot:
+        slot = next(slot for slot in slots if slot.name == args.slot)
+        options = _of_slot(options, slot, args.slot_parent)
     try:
-        asyncio.run(_live(options, printer))
+        asyncio.run(_live(args, options, printer))
     except (NodeError, CacheError) as error:
         print(error, file=sys.stderr)
         return _FAILED
@@ -204,26 +227,90 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _live(options: NodeOptions, printer: _JsonPrinter | _LinePrinter) -> None:
+def _of_slot(options: NodeOptions, slot: Slot, parent: int | None) -> NodeOptions:
+    """Return the options of one slot of the node that ``options`` describe."""
+    return replace(
+        options,
+        name=f"{options.label}/{slot.name}",
+        data=options.data / f"slot-{slot.name}" if options.data else None,
+        threads=slot.threads,
+        memory_share=slot.memory_share,
+        gpu_only=slot.is_gpu,
+        slot=slot.name,
+        load_root=parent,
+    )
+
+
+async def _supervise(
+    args: argparse.Namespace, slots: tuple[Slot, ...], printer: _JsonPrinter | _LinePrinter
+) -> int:
+    own = ("--slot-parent", str(os.getpid()), "--with-process", str(os.getpid()))
+    words = [*_without(args.words, ("--log-file", "--stop-file", "--with-process")), *own]
+
+    def command(slot: Slot) -> list[str]:
+        log: tuple[str, ...] = ()
+        if args.log_file is not None:
+            # Each its own: only who writes to a file can keep it small.
+            log = ("--log-file", str(args.log_file.with_suffix(f".{slot.name}.log")))
+        return launch.command([*words, "--slot", slot.name, *log])
+
+    supervisor = Supervisor(slots, command, printer.tell)
+    _stop_by_signals(supervisor.stop)
+    watching = asyncio.create_task(watch.watch(args, supervisor.stop))
+    try:
+        return await supervisor.run()
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+def _without(words: Sequence[str], options: tuple[str, ...]) -> list[str]:
+    """Return words without options that have one value each."""
+    left: list[str] = []
+    skip = False
+    for word in words:
+        if skip or word.partition("=")[0] in options:
+            skip = not skip and "=" not in word
+        else:
+            left.append(word)
+    return left
+
+
+async def _live(
+    args: argparse.Namespace, options: NodeOptions, printer: _JsonPrinter | _LinePrinter
+) -> None:
     node = Node(options, printer.tell)
+    _stop_by_signals(node.stop)
+    watching = asyncio.create_task(watch.watch(args, node.stop))
+    try:
+        await node.run()
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+def _stop_by_signals(stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     # A terminal that is closed, or a connection that is lost, is a stop like any other.
-    hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
-    for number in (signal.SIGINT, signal.SIGTERM, *hangup):
+    more = [getattr(signal, name) for name in ("SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+    for number in (signal.SIGINT, signal.SIGTERM, *more):
         try:
-            loop.add_signal_handler(number, node.stop)
+            loop.add_signal_handler(number, stop)
         except NotImplementedError:
             # Windows: the handler runs in the main thread between two steps of the loop.
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(node.stop))
-    await node.run()
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
 
 
 class _JsonPrinter:
     """One JSON object a line: time, event, text and the facts."""
 
+    def __init__(self, slot: str) -> None:
+        self._slot = {"slot": slot} if slot else {}
+
     def tell(self, notice: Notice) -> None:
         """Print a notice."""
         plain = {"time": round(time.time(), 3), "event": notice.kind.value, "text": notice.text}
+        plain |= self._slot
         # A fact must never hide what the line itself says.
         facts = {name: value for name, value in notice.facts.items() if name not in plain}
         print(json.dumps(plain | facts), flush=True)
@@ -232,8 +319,10 @@ class _JsonPrinter:
 class _LinePrinter:
     """Lines for people; on a terminal the last one shows progress and changes in place."""
 
-    def __init__(self) -> None:
-        self._live = sys.stdout.isatty()
+    def __init__(self, slot: str) -> None:
+        self._slot = f"[{slot}] " if slot else ""
+        # Several that draw on one line would draw over each other.
+        self._live = sys.stdout.isatty() and not slot
         self._drawn = False
         self._next = 0.0
 
@@ -249,16 +338,11 @@ class _LinePrinter:
         if self._drawn:
             print("\r\x1b[2K", end="")
             self._drawn = False
-        print(f"{time.strftime('%H:%M:%S')} {notice.text}", flush=True)
+        print(f"{time.strftime('%H:%M:%S')} {self._slot}{notice.text}", flush=True)
 
 
 def _is_low(args: argparse.Namespace, settings: NodeSettings) -> bool:
     return args.priority == "low" or (args.priority is None and settings.is_workstation)
-
-
-def _refuse(sentence: str) -> int:
-    print(sentence, file=sys.stderr)
-    return _USAGE
 
 
 def _count(text: str) -> int:

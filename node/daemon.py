@@ -203,6 +203,9 @@ class _Service:
             memory_bytes=int(machine.memory_bytes * options.memory_share),
             gpu_only=options.gpu_only,
         )
+        if options.gpu_only and not any(blender.gpus for blender in equipment.blenders):
+            text = f"The slot {options.slot} sees no GPU: it gets no frames."
+            notify(Notice(NoticeKind.PROBLEM, text, {"slot": options.slot}))
         self._stop = stop
         self._hurry = hurry
         self._has_joined = False

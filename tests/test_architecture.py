@@ -28,7 +28,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "wire": ("protocol",),
     "addon.scene": ("protocol",),
     "addon.client": ("protocol", "wire"),
-    "addon.ui": ("protocol", "addon.scene", "addon.client"),
+    "addon.ui": ("protocol", "addon.scene", "addon.client", "background"),
+    # A node or a coordinator as a process of its own, for commands and for the add-on.
+    "background": ("wire.places", "node.locks"),
     "coordinator.farm": ("protocol",),
     "coordinator.store": ("protocol", "coordinator.farm"),
     "coordinator.identity": ("protocol", "wire", "coordinator.store"),
@@ -39,7 +41,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "coordinator": ("protocol", "wire", "coordinator"),
     "node.blender.scripts": (),
     "node": ("protocol", "wire", "node"),
-    "commands": ("protocol", "wire", "addon.client", "addon.scene", "coordinator", "node"),
+    "commands": (
+        *("protocol", "wire", "addon.client", "addon.scene", "coordinator", "node", "background"),
+    ),
     "__main__": ("commands",),
     # The package itself: register() for Blender and the public Python interface.
     "": ("addon.ui", "addon.client", "protocol", "wire"),
