@@ -36,12 +36,13 @@ class FarmConfig:
     return_pause_seconds: float = 5.0
     """No new frames for a node that handed one back unasked."""
 
-    share_horizon_seconds: float = 300.0
+    share_horizon_seconds: float = 120.0
     """Node-seconds that a submitter has had more than another of equal priority, and that weigh as
-    much as one frame more in hand. Shorter: shares even out faster and nodes change scenes more
-    often; much shorter than a frame, and all nodes would swing to and fro."""
-    share_own_bonus: float = 0.5
-    """Part of a frame in hand by which a node prefers the submitter whose scene it has open."""
+    much as one frame more in hand. Shorter: shares even out faster, and nodes change scenes more
+    often."""
+    share_own_bonus: float = 2.0
+    """Frames in hand by which a node prefers the submitter whose scene it has open: as many as it
+    holds, so that nodes sort themselves by scenes instead of changing theirs with every frame."""
 
     breaker_scene_attempts: int = 5
     """A job none of whose frames ever succeeded stops after this many attempts in a row that

@@ -12,6 +12,7 @@ from ...protocol.node_settings import effective
 from ...protocol.states import FrameState, JobState, NodeState
 from ...protocol.views import (
     AttemptView,
+    AvoidedNode,
     FilmView,
     FrameCounts,
     FramePage,
@@ -24,12 +25,11 @@ from ...protocol.views import (
 from .jobs import Job
 from .leases import Lease
 from .leasing import expected_seconds
-from .matching import Mismatch, explain, fits_memory, mismatch
 from .nodes import Node
 from .records import AttemptRecord, ResultRecord
-from .scheduling import may_have
 from .speeds import PARTS
 from .state import FarmState
+from .waiting import WaitingReasons, idle_because
 
 _WORKING_SHOWN = 1000
 """Most node ids in a job's view."""
@@ -54,7 +54,7 @@ class FarmViews:
     def __init__(self, state: FarmState) -> None:
         self.state = state
         """Read by `validate`; changed by `Farm` alone."""
-        self._explained: dict[object, tuple[int, str]] = {}
+        self._waiting = WaitingReasons(state)
 
     def counts(self) -> FarmCounts:
         """Return the farm in five numbers."""
@@ -176,7 +176,7 @@ class FarmViews:
             eta_high_seconds=high,
             mean_frame_seconds=job.speeds.mean_seconds,
             nodes=tuple(nodes),
-            waiting_because=self._waiting_because(job),
+            waiting_because=self._waiting.why(job),
             problem=record.problem,
             thumbnail_frame=job.newest_thumbnail,
             generation=record.generation,
@@ -184,6 +184,19 @@ class FarmViews:
             scene_bytes=record.scene_bytes,
             scene_files=record.scene_files,
             film=_film_view(job),
+            avoids=self._avoids(job, now),
+        )
+
+    def _avoids(self, job: Job, now: float) -> tuple[AvoidedNode, ...]:
+        return tuple(
+            AvoidedNode(
+                node=one.node,
+                name=self.state.nodes[one.node].record.name,
+                until=None if one.too_small else one.until,
+                reason=one.reason,
+            )
+            for one in job.record.penalties
+            if one.keeps_away(now)
         )
 
     def _eta(self, job: Job, now: float) -> tuple[float | None, float | None, float | None]:
@@ -219,74 +232,6 @@ class FarmViews:
         eta = max(work / pace, slowest)
         factor = speeds.range_factor(left + len(job.leases))
         return eta, eta / factor, eta * factor
-
-    def _waiting_because(self, job: Job) -> str:
-        record = job.record
-        if job.has_ended or not (job.table.count(FrameState.WAITING) or job.table.film_waits):
-            return ""
-        if record.paused:
-            return "Paused."
-        if job.waits_for:
-            return self._waits_for(job)
-        if job.table.held and not job.has_frames() and not job.leases:
-            return "Its scout frames are rendered; approve them to render the rest."
-        if job.leases:
-            return ""
-        return self._no_node(job)
-
-    def _waits_for(self, job: Job) -> str:
-        other_id = min(job.waits_for, key=lambda one: self.state.jobs[one].record.number)
-        other = self.state.jobs[other_id].record
-        sentence = f'Waits for the job "{other.spec.name}"'
-        if other.state in (JobState.FAILED, JobState.CANCELLED):
-            return f"{sentence}, which is {other.state.value}; retry that one."
-        return f"{sentence}."
-
-    def _no_node(self, job: Job) -> str:
-        state, group = self.state, job.group
-        if group is not None and not job.record.penalties:
-            # The usual case, found without looking at every node.
-            requires = job.record.spec.requires
-            for node in group.nodes.values():
-                if node.takes_work(state.now) and fits_memory(requires, node.record.machine):
-                    return "Waits for a free node."
-        usable = state.usable(job)
-        if not usable:
-            return self._explain(job)
-        now = state.now
-        able = [node for node in usable if may_have(state, node, job)]
-        if not able:
-            return f"It keeps away from every node for now: {job.record.penalties[-1].reason}"
-        if all(not node.takes_work(now) for node in able):
-            reason = next((why for node in able if (why := _idle_because(node, now))), "")
-            return f"No node that could render it takes work now. {reason}".strip()
-        return "Waits for a free node."
-
-    def _explain(self, job: Job) -> str:
-        """Say which requirement fails on how many nodes; remembered until a node changes."""
-        state, group = self.state, job.group
-        assert group is not None
-        key = job.record.spec.requires
-        known = self._explained.get(key)
-        if known is not None and known[0] == state.nodes_version and not job.record.penalties:
-            return known[1]
-        found: list[Mismatch] = []
-        for node in state.nodes.values():
-            if not node.connected:
-                continue
-            reason = mismatch(key, node.id, node.record.machine)
-            if reason is None:
-                reason = (
-                    Mismatch("more memory", "ran out of it", "ran out of it")
-                    if node.is_enabled
-                    else Mismatch("a node at work", "is drained", "are drained")
-                )
-            found.append(reason)
-        sentence = explain(found)
-        if len(self._explained) > _EXPLAINED_MOST:
-            self._explained.clear()
-        self._explained[key] = (state.nodes_version, sentence)
-        return sentence
 
     # --- frames --------------------------------------------------------------------------------
 
@@ -381,10 +326,6 @@ class FarmViews:
         return NodePage(nodes=tuple(_node_view(node, now) for node in ordered))
 
 
-_EXPLAINED_MOST = 1000
-"""Sentences remembered, one for each set of requirements."""
-
-
 def _frame_view(job: Job, position: int) -> FrameView:
     record = job.table.record(position)
     is_done = record.state is FrameState.DONE
@@ -436,22 +377,6 @@ def _film_view(job: Job) -> FilmView | None:
     )
 
 
-def _idle_because(node: Node, now: float) -> str:  # noqa: PLR0911 - one line for each reason
-    if not node.connected:
-        return ""
-    if node.record.disabled:
-        return "Disabled."
-    if node.record.drained:
-        return "Finishes what it has and takes nothing new."
-    if not node.available:
-        return node.unavailable_because or "Not available now."
-    if node.suspect:
-        return "Silent for longer than usual."
-    if node.resting_until > now:
-        return f"Rests for {node.resting_until - now:.0f} s: {node.resting_because}"
-    return ""
-
-
 def _speed(node: Node) -> float | None:
     """Return how many times faster than average, over all engines by the frames learned from."""
     learned = [one for one in node.speeds.values() if one.frames]
@@ -463,7 +388,7 @@ def _speed(node: Node) -> float | None:
 
 def _node_view(node: Node, now: float) -> NodeView:
     head = node.head
-    reason = _idle_because(node, now)
+    reason = idle_because(node, now)
     if not reason and head is not None and head.started is None:
         reason = head.preparing
     if not reason and head is not None and head.is_film:

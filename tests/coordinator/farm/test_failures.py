@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from farm_builders import GIB, Scenario, assigned, done, hello, machine, sent, spec, stored
-from farm_simulation import Database
+from farm_builders import GIB, assigned, done, hello, machine, sent, spec, stored
+from kept_farm import ALIVE, Kept
 from rendermill.coordinator.farm.config import FarmConfig
 from rendermill.coordinator.farm.decisions import (
-    Decision,
     DeleteJob,
     Disconnect,
     SaveAttempt,
@@ -19,7 +18,6 @@ from rendermill.coordinator.farm.events import (
     FarmRefusal,
     JobCancelled,
     JobRemoved,
-    JobSubmitted,
     NodeDisabled,
     NodeDisconnected,
     NodeDrained,
@@ -28,80 +26,21 @@ from rendermill.coordinator.farm.events import (
     Refusal,
     RetryRequested,
     ScoutsApproved,
-    Tick,
 )
-from rendermill.coordinator.farm.farm import Farm
-from rendermill.protocol.job import JobSpec, Limits
+from rendermill.protocol.job import Limits
 from rendermill.protocol.messages import (
     Assign,
     FailureKind,
     FrameAccepted,
-    FrameFailed,
     FrameRef,
     FrameRefused,
     FrameStarted,
-    Heartbeat,
     LeasesReturned,
     Revoke,
     SetDraining,
     Welcome,
 )
 from rendermill.protocol.states import FrameState, JobState, NodeState
-
-ALIVE = Heartbeat(load=0.0, memory_free_bytes=1, disk_free_bytes=1)
-
-
-class Kept(Scenario):
-    """A scenario whose farm can be killed and brought back from its database."""
-
-    def __init__(self, *nodes: str) -> None:
-        super().__init__(Farm(FarmConfig()))
-        self.database = Database()
-        for node in nodes:
-            self.join(node)
-
-    def apply(self, event: object, after: float = 0.0) -> list[Decision]:
-        decisions = super().apply(event, after)
-        self.database.commit(decisions)
-        return decisions
-
-    def restart(self) -> list[Decision]:
-        self.farm, decisions = self.database.restore(FarmConfig(), self.now)
-        self.database.commit(decisions)
-        return decisions
-
-    def submit(self, job: str = "j", wanted: JobSpec | None = None) -> list[Decision]:
-        return self.apply(
-            JobSubmitted(
-                job=job, spec=wanted or spec("1-3"), manifest="m", scene_bytes=1, scene_files=1
-            )
-        )
-
-    def fail(self, node: str, kind: FailureKind = FailureKind.CRASH) -> list[Decision]:
-        """The frame a node works on fails."""
-        ref = self.held(node)[0]
-        self.say(node, FrameStarted(frame=ref))
-        return self.say(node, FrameFailed(frame=ref, kind=kind, reason="It broke."))
-
-    def wait(self, seconds: float, *alive: str) -> list[Decision]:
-        """Time passes; these nodes send heartbeats."""
-        made: list[Decision] = []
-        end = self.now + seconds
-        while self.now < end:
-            for node in alive:
-                made += self.say(node, ALIVE)
-            made += self.apply(Tick(), after=min(5.0, end - self.now))
-        return made
-
-    def view(self, job: str = "j"):
-        found = self.farm.job_view(job, self.now)
-        assert found is not None
-        return found
-
-    def frame(self, frame: int, job: str = "j"):
-        found = self.farm.frame_view(job, frame)
-        assert found is not None
-        return found
 
 
 def test_a_result_is_stored_before_it_is_acknowledged_and_a_repeat_changes_nothing() -> None:

@@ -28,7 +28,6 @@ from rendermill.coordinator.farm.decisions import (
     Send,
 )
 from rendermill.coordinator.farm.events import (
-    FarmRefusal,
     JobCancelled,
     JobChanged,
     JobPaused,
