@@ -31,6 +31,8 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "pause": ("control", "hand out no more frames of a job"),
     "resume": ("control", "go on with a paused job"),
     "retry": ("control", "render failed, cancelled or given frames of a job again"),
+    "tokens": ("tokens", "list who is let in, or shut one out"),
+    "audit": ("audit", "list who did what on the farm"),
     "doctor": ("doctor", "check this machine and say how to fix what is wrong"),
 }
 """Name -> module of this package, one line of help; in the order of ``rendermill --help``."""

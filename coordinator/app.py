@@ -38,6 +38,7 @@ from .api import (
     sign_in,
 )
 from .api.problems import answer_problems
+from .api.tokens import routes as token_routes
 from .clock import Clock
 from .conductor import Conductor
 from .connections import NodeConnections
@@ -162,7 +163,7 @@ class RunningCoordinator:
         local_token = await asyncio.to_thread(
             load_or_make, folder / "local-token", tokens.TOKEN_BYTES
         )
-        await self.tokens.admit(local_token, "this machine", Role.ADMIN)
+        await self.tokens.admit(local_token, tokens.LOCAL_NAME, Role.ADMIN)
         secret = await asyncio.to_thread(load_or_make, folder / "join-secret", joining.SECRET_BYTES)
         self.join_token = JoinToken(certificate.fingerprint if certificate else "", secret)
         self._credentials = Credentials(
@@ -272,6 +273,7 @@ def build_app(
         farm, sign_in, blobs, jobs, frames, films, attempts, downloads, nodes, node_history, logs, events, node_link, page,
     ):  # fmt: skip
         app.add_routes(theme.routes())
+    app.add_routes(token_routes())
     app.on_response_prepare.append(guard.add_headers)
     app.on_shutdown.append(events.end_followers)
     app.on_shutdown.append(_close_nodes)

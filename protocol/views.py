@@ -370,3 +370,54 @@ class NodeHistory:
     attempts: tuple[NodeAttempt, ...]
     next: str | None
     """For ``before``: where the page of older ones begins; None when there are none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenView:
+    """A token that lets somebody in; the token itself is known to its holder alone."""
+
+    id: str
+    """As in the audit log."""
+    name: str
+    """What the device or person is called."""
+    role: str
+    """``admin``, ``submit``, ``node`` or ``view``."""
+    created: float
+    nodes: tuple[str, ...] = ()
+    """Ids of the nodes that it speaks for."""
+    is_own: bool = False
+    """Whether it is the one this was asked with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPage:
+    """``GET /api/v1/tokens``: all that were not revoked, the oldest first."""
+
+    tokens: tuple[TokenView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditView:
+    """Something that was done, or refused."""
+
+    number: int
+    """Grows with every entry; entries are never changed and never deleted."""
+    time: float
+    member: str
+    """Who: name, role and id of the token."""
+    address: str
+    """From where."""
+    action: str
+    subject: str
+    """Id of the job, node or token it was done to."""
+    outcome: str
+    """``done`` or ``refused``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPage:
+    """``GET /api/v1/audit``, the newest first."""
+
+    entries: tuple[AuditView, ...]
+    next: int | None
+    """For ``before``: where the page of older ones begins; None when there are none."""

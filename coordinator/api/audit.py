@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from aiohttp import web
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
-from ..store import schema
+from ..identity.audit import audit_row, describe, write_audit
 from . import keys
 
 
@@ -17,16 +16,5 @@ def audit_entry(
 ) -> Callable[[Connection], None]:
     """Return what writes one row, for the transaction that does the thing itself."""
     member = request[keys.MEMBER]
-    values = {
-        "time": time.time(),
-        "member": f"{member.name} ({member.role.value} {member.id})",
-        "address": request.remote or "",
-        "action": action,
-        "subject": subject,
-        "outcome": outcome,
-    }
-
-    def write(connection: Connection) -> None:
-        connection.execute(insert(schema.audit).values(values))
-
-    return write
+    row = audit_row(describe(member), request.remote or "", action, subject, outcome)
+    return lambda connection: write_audit(connection, row)

@@ -54,13 +54,14 @@ async def follow(request: web.Request) -> web.StreamResponse:
     )
     followers.add(task)
     try:
-        with feed.followed():
+        with feed.followed(), tokens.watched(member, task.cancel):
             await task
     except (TimeoutError, ConnectionError):
         # Too slow or gone. Without the connection nothing can be told any more.
         if request.transport is not None:
             request.transport.abort()
     except asyncio.CancelledError:
+        # Of the task alone: the coordinator stops, or the token was revoked.
         if not task.cancelled():
             task.cancel()
             raise

@@ -30,9 +30,11 @@ from ...protocol.messages import (
 from ..connections import NodeConnection, NodeConnections
 from ..farm.events import MessageReceived, NodeDisconnected, NodeJoined
 from ..identity.roles import Role
+from ..identity.tokens import NotItsNode
 from ..results import check_result
 from ..store import DiskFull, schema
 from . import guard, keys
+from .node_bounds import OutOfBounds, Traffic, bounded
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ CLOSE_BAD_MESSAGE = 4002
 """A message that cannot be read, or one that has no place there."""
 CLOSE_CUT_OFF = 4003
 """The farm ended the connection; the node may come back."""
+CLOSE_REVOKED = 4004
+"""The node's token was revoked: this machine has to join the farm again."""
 CLOSE_STOPPING = 1001
 REASON_MAX_BYTES = 120
 """A close frame carries at most 123 bytes of reason (RFC 6455)."""
@@ -79,9 +83,11 @@ async def talk(request: web.Request) -> web.StreamResponse:
     )
     await socket.prepare(request)
     code, reason = CLOSE_STOPPING, ""
+    traffic = Traffic(asyncio.get_running_loop().time)
     try:
-        hello = await _hello(socket)
-        await _Conversation(request, socket, hello).hold()
+        hello = await _hello(socket, traffic)
+        await _let_speak(request, hello.node)
+        await _Conversation(request, socket, hello, traffic).hold()
     except _Ended as ended:
         code, reason = ended.code, ended.reason
         _log.info("node connection ended: address=%s reason=%s", request.remote, reason)
@@ -93,10 +99,19 @@ async def talk(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-async def _hello(socket: web.WebSocketResponse) -> Hello:
+async def _let_speak(request: web.Request, node: str) -> None:
+    member = request[keys.MEMBER]
+    try:
+        await request.app[keys.TOKENS].speak_for(member, node)
+    except NotItsNode as error:
+        _log.warning("node refused: member=%s node=%s reason=%s", member.id, node, error)
+        raise _Ended(CLOSE_BAD_MESSAGE, str(error)) from error
+
+
+async def _hello(socket: web.WebSocketResponse, traffic: Traffic) -> Hello:
     try:
         async with asyncio.timeout(HELLO_SECONDS):
-            message = await _receive(socket)
+            message = await _receive(socket, traffic)
     except TimeoutError:
         raise _Ended(CLOSE_BAD_MESSAGE, "The node did not say who it is.") from None
     if not isinstance(message, Hello):
@@ -118,13 +133,14 @@ async def _hello(socket: web.WebSocketResponse) -> Hello:
     return message
 
 
-async def _receive(socket: web.WebSocketResponse) -> NodeMessage | None:
+async def _receive(socket: web.WebSocketResponse, traffic: Traffic) -> NodeMessage | None:
     """Return the next message, None when the node has closed the connection."""
     frame = await socket.receive()
     if frame.type is WSMsgType.BINARY:
         try:
-            return decode_node_message(frame.data)
-        except CodecError as error:
+            traffic.count(len(frame.data))
+            return bounded(decode_node_message(frame.data))
+        except (CodecError, OutOfBounds) as error:
             raise _Ended(CLOSE_BAD_MESSAGE, str(error)) from error
     if frame.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
         return None
@@ -132,7 +148,16 @@ async def _receive(socket: web.WebSocketResponse) -> NodeMessage | None:
 
 
 class _Conversation:
-    def __init__(self, request: web.Request, socket: web.WebSocketResponse, hello: Hello) -> None:
+    def __init__(
+        self,
+        request: web.Request,
+        socket: web.WebSocketResponse,
+        hello: Hello,
+        traffic: Traffic,
+    ) -> None:
+        self._member = request[keys.MEMBER]
+        self._tokens = request.app[keys.TOKENS]
+        self._traffic = traffic
         self._conductor = request.app[keys.CONDUCTOR]
         self._store = request.app[keys.STORE]
         self._log_book = request.app[keys.LOG_BOOK]
@@ -143,11 +168,25 @@ class _Conversation:
         self._scripts: set[str] = set()
 
     def _cut_off(self, reason: str) -> None:
+        self._end_with(CLOSE_CUT_OFF, reason)
+
+    def _shut_out(self) -> None:
+        self._end_with(
+            CLOSE_REVOKED, "The token of this node was revoked; join the farm again to come back."
+        )
+
+    def _end_with(self, code: int, reason: str) -> None:
         if not self._end.done():
-            self._end.set_result(_Ended(CLOSE_CUT_OFF, reason))
+            self._end.set_result(_Ended(code, reason))
 
     async def hold(self) -> None:
         """Talk until one side ends it; raises `_Ended` when it was ours to end."""
+        with self._tokens.watched(self._member.id, self._shut_out):
+            if not self._tokens.knows(self._member.id):
+                self._shut_out()  # Revoked while it said hello.
+            await self._hold()
+
+    async def _hold(self) -> None:
         connections: NodeConnections = self._conductor.connections
         connections.add(self._connection)
         tasks = [
@@ -184,7 +223,7 @@ class _Conversation:
 
     async def _listen(self) -> None:
         while True:
-            message = await _receive(self._socket)
+            message = await _receive(self._socket, self._traffic)
             if message is None:
                 return
             match message:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hmac
 import logging
-import time
 from collections import deque
 from collections.abc import Callable
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
-from ..store import schema
+from .audit import audit_row, describe, write_audit
 from .roles import Member, Role
-from .tokens import TokenBook
+from .tokens import NAME_MAX_CHARS, TokenBook
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +62,10 @@ class JoinDesk:
         self._require_unlocked(address)
         if not hmac.compare_digest(secret.encode("utf-8", "replace"), self._secret.encode()):
             self._count_wrong(address)
+            # Not without end: whoever goes on is locked out before it gets here.
+            await self._tokens.note(
+                audit_row(name[:NAME_MAX_CHARS], address, "join", "", "refused")
+            )
             _log.warning("wrong join token: address=%s name=%r", address, name)
             raise JoinRefused(
                 "The join token is not this farm's; copy the whole line the coordinator prints."
@@ -70,16 +73,8 @@ class JoinDesk:
         self._wrong.pop(address, None)
 
         def audit(connection: Connection, member: Member) -> None:
-            connection.execute(
-                insert(schema.audit).values(
-                    time=time.time(),
-                    member=f"{member.name} ({member.role.value} {member.id})",
-                    address=address,
-                    action="join",
-                    subject=member.id,
-                    outcome="done",
-                )
-            )
+            row = audit_row(describe(member), address, "join", member.id, "done")
+            write_audit(connection, row)
 
         token = await self._tokens.issue(name, role, audit)
         _log.info("joined: name=%r role=%s address=%s", name, role.value, address)

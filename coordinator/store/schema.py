@@ -159,6 +159,13 @@ tokens = Table(
     Column("role", String(16), nullable=False),
     Column("created", Float, nullable=False),
     Column("revoked", Float),
+    Column(
+        "nodes",
+        Text,
+        nullable=False,
+        server_default="[]",
+        comment="Ids of the nodes it speaks for, as JSON.",
+    ),
 )
 
 audit = Table(
