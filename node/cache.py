@@ -12,13 +12,14 @@ One folder serves every node process of a user on a machine. Its places::
     total                    bytes in chunks, files and manifests, and those promised to processes
     incoming/                bytes that have no name yet
 
-Every name appears by rename or link, whole or not at all. Names are not fsynced one by one: a
-power cut may leave a chunk empty, so each is verified again by whoever puts a file together.
+Every name appears by rename or link, whole or not at all. Names are not fsynced one by one, and
+disks damage what they keep: chunks and files are hashed again each time a scene is built of them.
 All functions block; call them from a thread.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import itertools
@@ -181,6 +182,30 @@ class ChunkCache:
             path.unlink(missing_ok=True)
             raise ChunkMissing(chunk)
         return data
+
+    def drop_damaged(self, manifest: Manifest) -> None:
+        """Remove every chunk of a scene that is not what its name says; all at once.
+
+        A disk that damaged one has likely damaged more: they are fetched again together.
+        """
+        for sha256, length in manifest.blobs().items():
+            with contextlib.suppress(ChunkMissing):
+                self.read_chunk(Chunk(sha256, length))
+
+    def is_sound(self, file: ManifestFile) -> bool:
+        """Whether a file of several chunks is here and every byte is right; else it is removed."""
+        path = self.file_path(file)
+        try:
+            with path.open("rb") as data:
+                sound = all(
+                    hashlib.sha256(data.read(chunk.length)).hexdigest() == chunk.sha256
+                    for chunk in file.chunks
+                ) and not data.read(1)
+        except FileNotFoundError:
+            return False
+        if not sound:
+            path.unlink(missing_ok=True)
+        return sound
 
     def _put(self, path: Path, data: bytes) -> None:
         temporary = self.temporary()

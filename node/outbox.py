@@ -1,9 +1,10 @@
 """Finished frames that the farm has not acknowledged yet, safe on disk.
 
 A frame is a folder ``<outbox>/<farm id>/<name>/`` with its files ``0``, ``1``, ... and
-``record.json``. It is filled under a name that starts with a dot, every byte is fsynced, then the
+``record``. It is filled under a name that starts with a dot, every byte is fsynced, then the
 folder gets its name: what has a name is whole. A node that was killed finds its frames here when
-it starts again and delivers them under its new incarnation.
+it starts again and delivers them under its new incarnation. Disks damage what they keep: record and
+files are hashed again then, and the coordinator hashes once more what it is sent.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from ..protocol.messages import (
 from .cache import remove
 from .identity import sync_folder
 
-_RECORD = "record.json"
+_RECORD = "record"
+"""The record as JSON, under a first line with its SHA-256: one flipped bit may make another."""
 _THUMBNAIL = "thumbnail"
 _PREVIEW = "preview"
 _HASH_PIECE_BYTES = 1024 * 1024
@@ -172,11 +174,10 @@ class Outbox:
                 log=bounded_log(log),
                 warnings=tuple(text[:LOG_LINE_MAX_CHARS] for text in warnings[:WARNINGS_MAX]),
             )
-            record = _Record(
-                done=done, thumbnail_length=small_length, preview_length=large_length
-            )
+            record = _Record(done=done, thumbnail_length=small_length, preview_length=large_length)
             with (filling / _RECORD).open("xb") as file:
-                file.write(encode_json(record))
+                data = encode_json(record)
+                file.write(f"{hashlib.sha256(data).hexdigest()}\n".encode() + data)
                 file.flush()
                 os.fsync(file.fileno())
             sync_folder(filling)
@@ -235,11 +236,15 @@ def _take(source: Path, target: Path) -> tuple[str, int]:
 
 
 def _read(folder: Path) -> Parcel:
-    record = decode_json((folder / _RECORD).read_bytes(), _Record)
+    name, _, data = (folder / _RECORD).read_bytes().partition(b"\n")
+    if hashlib.sha256(data).hexdigest().encode() != name:
+        raise CodecError("its record is not what was written")
+    record = decode_json(data, _Record)
     parcel = Parcel(folder, record.done, record.thumbnail_length, record.preview_length)
-    for path, _, length in parcel.blobs():
-        if path.stat().st_size != length:
-            raise CodecError(f"{path.name} does not have its {length} bytes")
+    for path, sha256, length in parcel.blobs():
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                raise CodecError(f"the {length} bytes of file {path.name} are not what was written")
     return parcel
 
 

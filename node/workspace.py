@@ -18,7 +18,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 
 from ..protocol.manifest import Manifest, ManifestFile, check_path
-from .cache import ChunkCache, remove
+from .cache import ChunkCache, ChunkMissing, remove
 
 _CANNOT_LINK = (
     errno.EXDEV,
@@ -52,6 +52,10 @@ def build_tree(manifest: Manifest, cache: ChunkCache, folder: Path) -> None:
     except OSError as error:
         remove(folder)
         raise cache.explain(error) from error
+    except ChunkMissing:
+        remove(folder)
+        cache.drop_damaged(manifest)
+        raise
     except BaseException:
         remove(folder)
         raise
@@ -79,18 +83,15 @@ def assemble(file: ManifestFile, cache: ChunkCache) -> Path:
     """
     path = cache.file_path(file)
     try:
-        if path.stat().st_size == file.length:
+        if cache.is_sound(file):
             return path
-    except FileNotFoundError:
-        pass
+    except OSError as error:
+        raise cache.explain(error) from error
     temporary = cache.temporary()
     try:
         with temporary.open("xb") as out:
             for chunk in file.chunks:
                 out.write(cache.read_chunk(chunk))
-            out.flush()
-            # Later scenes trust this file by its name and length, after a power cut too.
-            os.fsync(out.fileno())
         temporary.chmod(0o444)
         path.parent.mkdir(exist_ok=True)
         temporary.replace(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -51,12 +52,35 @@ def test_what_never_got_its_name_or_lost_bytes_is_removed(tmp_path: Path) -> Non
     short = put(outbox, tmp_path, 2)
     (short.folder / "0").write_bytes(b"")
     broken = put(outbox, tmp_path, 3)
-    (broken.folder / "record.json").write_bytes(b"{")
+    (broken.folder / "record").write_bytes(b"{")
     (outbox.folder / ".half").mkdir()
     parcels, problems = outbox.load()
     assert parcels == [good]
     assert len(problems) == 2
     assert [path.name for path in outbox.folder.iterdir()] == [good.folder.name]
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("name", ["0", "thumbnail", "record"])
+@pytest.mark.parametrize(
+    "damage",
+    [_flip, lambda path: os.truncate(path, path.stat().st_size - 1), lambda p: os.truncate(p, 0)],
+    ids=["bit", "short", "empty"],
+)
+def test_what_the_disk_has_damaged_is_not_offered(tmp_path: Path, name: str, damage) -> None:
+    outbox = Outbox(tmp_path / "out")
+    good = put(outbox, tmp_path, 1)
+    damage(put(outbox, tmp_path, 2).folder / name)
+    parcels, problems = outbox.load()
+    assert parcels == [good]
+    assert len(problems) == 1
+    assert "damaged and was dropped" in problems[0]
+    assert outbox.load() == ([good], [])
 
 
 def test_dropped_is_gone(tmp_path: Path) -> None:
