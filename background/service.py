@@ -90,12 +90,14 @@ def start(
     paths: Sequence[str] = (),
     blender: str = "",
     until_process_ends: int | None = None,
+    settle_seconds: float = STARTED_SECONDS,
 ) -> Running:
     """Start a member that outlives this process, and return it; the one that runs already stays.
 
     ``words``: options of its subcommand. ``python``, ``paths``: as `launch.command`. ``blender``:
     what a node renders with, besides those it finds. ``until_process_ends``: it stops when this
-    process is gone, however that ended. Blocks for `STARTED_SECONDS`. Raises `ServiceError`.
+    process is gone, however that ended. Blocks for ``settle_seconds``, or until it has ended again.
+    Raises `ServiceError`.
     """
     _folder().mkdir(parents=True, exist_ok=True)
     with FileLock(_folder() / f"{member.value}.lock"):
@@ -114,7 +116,7 @@ def start(
         born = process.birth(pid)
         running = Running(member.value, pid, born, time.time(), tuple(all_words), str(log))
         _write(_record(member), json.dumps(asdict(running)))
-        if not born or process.wait_gone(pid, born, STARTED_SECONDS):
+        if not born or process.wait_gone(pid, born, settle_seconds):
             _record(member).unlink(missing_ok=True)
             raise ServiceError(f"The {member.value} ended at once. {_tail(log)}")
         return running

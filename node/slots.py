@@ -200,7 +200,7 @@ class Supervisor:
                 Notice(
                     NoticeKind.PROBLEM,
                     f"The slot {slot.name} ended {how}; it starts again in {pause:.0f} s.",
-                    {"slot": slot.name, "code": code},
+                    {"slot": slot.name, "code": code, "seconds": pause},
                 )
             )
             with contextlib.suppress(TimeoutError):
