@@ -44,6 +44,7 @@ class Packing:
     priority: int
     trust: bool
     submitter: str
+    film_frames: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ async def pack(blender: Candidate, packing: Packing, scratch: Path) -> Packed:
         "priority": packing.priority,
         "trust": packing.trust,
         "submitter": packing.submitter,
+        "film_frames": packing.film_frames,
     }
     params.write_text(json.dumps(plain), "utf-8")
     code, log = await _run(_command(blender, packing, params), scratch / "blender.log")

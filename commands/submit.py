@@ -56,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait", action="store_true", help="wait for the job and bring its frames here"
     )
+    parser.add_argument(
+        "--film-frames",
+        action="store_true",
+        help="of a film bring the frames too, into a folder named after it",
+    )
     add_farm_arguments(parser)
 
 
@@ -119,6 +124,7 @@ def _packing(args: argparse.Namespace) -> Packing:
         priority=args.priority,
         trust=args.trust_scripts,
         submitter=user_label(),
+        film_frames=args.film_frames,
     )
 
 

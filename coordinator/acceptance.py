@@ -106,10 +106,10 @@ def _check_film(spec: JobSpec, frames: tuple[int, ...]) -> None:
         check_path(film.name)
     except ManifestError as error:
         raise NotAcceptable(f"The film has a name that is not safe: {error}") from error
-    if "/" in film.name:
-        raise NotAcceptable(f"The film {film.name!r} needs a file name without folders.")
     if not 0 < film.fps <= FRAME_RATE_MAX:
-        raise NotAcceptable(f"A film has more than 0 and at most {FRAME_RATE_MAX:g} frames a second.")
+        raise NotAcceptable(
+            f"A film has more than 0 and at most {FRAME_RATE_MAX:g} frames a second."
+        )
     if frame_step(frames) is None:
         raise NotAcceptable(
             "A film is made of an unbroken range of frames, or of every n-th of one; submit such a "

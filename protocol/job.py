@@ -47,6 +47,8 @@ class Capability(str, Enum):
     OPENGL = "opengl"
     """A working OpenGL (or Vulkan, Metal) without a display: EEVEE and Workbench need it."""
     FFMPEG = "ffmpeg"
+    AUDASPACE = "audaspace"
+    """Sound: a Blender built without it makes silent films."""
     FLUID = "fluid"
 
 
@@ -96,7 +98,8 @@ class OutputRoot:
     label: str
     """For people: "Render output", or the name of the File Output node."""
     folder: str
-    """Absolute folder on the machine of the artist; never used on a node."""
+    """Absolute folder on the machine of the artist; never used on a node. '': the job was submitted
+    from a browser, and its files stay on the farm until somebody downloads them."""
     name: str = ""
     """What follows ``folder`` in the output path, as the artist wrote it: ``frame_####``, '' for
     Blender's bare numbers, subfolders too where Blender's ``{scene_name}`` templates begin there.
@@ -126,11 +129,13 @@ class Film:
     """The scene asks for a film: frames are rendered losslessly and encoded when all are there."""
 
     name: str
-    """File name that Blender would have given it, extension included."""
+    """File name that Blender would have given it, extension included; a path below ``folder`` where
+    the scene's path templates make folders."""
     folder: str
+    """That of the render output, on the machine of the artist."""
     fps: float
-    scene_settings: bool = True
-    """Encode with the FFmpeg settings kept in the scene itself."""
+    keep_frames: bool = False
+    """The artist wants the frames too, in a folder named after the film."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

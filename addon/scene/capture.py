@@ -49,13 +49,14 @@ def capture(
     trust_scripts: bool = False,
     tags: tuple[str, ...] = (),
     submitter: str = "",
+    film_frames: bool = False,
 ) -> CapturedScene:
     """Return the scene of ``source`` (a Scene, or a Context) as a job with all its files.
 
     ``frames`` is a range in the grammar of `protocol.frames`; without it an animation has the
     scene's frames and an image the current one. ``snapshot`` is the copy that travels (see
     `snapshot.save_snapshot`); without it the saved file itself travels, which lacks unsaved
-    changes. ``dependencies`` may be found beforehand, step by step, and so may their ``tree``
+    changes. ``film_frames``: of a film the frames are wanted, too. ``dependencies`` may be found beforehand, step by step, and so may their ``tree``
     (of `blend_path` and those files).
 
     Raises `CaptureError` and `protocol.frames.FrameRangeError`.
@@ -67,6 +68,7 @@ def capture(
         raise CaptureError("The file has never been saved, and there is no snapshot to send.")
     found = dependencies or find_dependencies()
     tree = tree or plant(blend, found.files)
+    film = outputs.film(scene, numbers, film_frames) if kind is JobKind.ANIMATION else None
     warnings = list(found.warnings)
     if snapshot is None and bpy.data.is_dirty:
         warnings.append("The open file has changes that are not saved and will not be rendered.")
@@ -81,12 +83,12 @@ def capture(
             blender=_blender_version(),
             engine=scene.render.engine,
             device=needs.device(scene),
-            capabilities=needs.capabilities(scene),
+            capabilities=needs.capabilities(scene, makes_film=film is not None),
             tags=tags,
         ),
         roots=tuple(tree.roots),
         outputs=outputs.output_roots(scene),
-        image=outputs.frame_image(scene),
+        image=outputs.frame_image(scene, film),
         view_layers=view_layers(scene),
         camera=scene.camera.name if scene.camera is not None else "",
         samples=needs.samples(scene),
@@ -94,6 +96,7 @@ def capture(
         overwrite=scene.render.use_overwrite,
         placeholders=scene.render.use_placeholder,
         trust_scripts=trust_scripts,
+        film=film,
         priority=priority,
         order=order,
         client=f"rendermill {__version__}, Blender {bpy.app.version_string}",

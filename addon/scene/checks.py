@@ -175,29 +175,30 @@ def check_output_path(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
 
 
 def check_film(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
-    """A film comes as its frames: a file that grows frame by frame has no place on many nodes."""
-    film = outputs.film(scene, parse_frames(captured.spec.frames))
-    if film is None:
+    """Say what becomes of a video: a film that a node encodes, or pictures."""
+    if not outputs.writes_film(scene):
         return
+    image, film = captured.spec.image.file_format, captured.spec.film
     if captured.spec.kind is JobKind.IMAGE:
+        yield Finding(Severity.INFO, f"The output is a video; the image is sent as {image}.")
+        return
+    if film is None:
         yield Finding(
-            Severity.INFO,
-            f"The output is a video; the image is sent as {captured.spec.image.file_format}.",
+            Severity.WARNING,
+            f"The output is a video, and its frames come as {image} without a film.",
+            outputs.why_no_film(scene, parse_frames(captured.spec.frames)),
+            "Choose an image format, or other frames.",
         )
         return
     yield Finding(
-        Severity.WARNING,
-        f"The output is a video: the farm brings its frames as {captured.spec.image.file_format} "
-        f"and does not make the film {film.name}.",
-        "The frames of one film are rendered on several machines.",
-        "Choose an image format, or make the film from the frames in the Video Sequencer.",
+        Severity.INFO,
+        f"The frames are rendered losslessly, and encoded as {film.name} when all are there.",
     )
-    if captured.spec.image.views:
+    if scene.render.ffmpeg.use_autosplit:
         yield Finding(
-            Severity.WARNING,
-            "The film has several views, and each becomes frames of its own.",
-            "",
-            "Choose an image format for stereo work.",
+            Severity.INFO,
+            "The film comes as one file; Autosplit Output is for a Blender that encodes as it "
+            "renders.",
         )
 
 

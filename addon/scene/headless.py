@@ -53,6 +53,12 @@ class Params:
     trust: bool = False
     """Let Python in the .blend run here too: properties made by scripts may name files."""
     tags: tuple[str, ...] = ()
+    film_frames: bool = False
+    """Of a film, bring the frames too."""
+    inspect: bool = False
+    """Look at every scene of the file and copy nothing: see `inspect`."""
+    roots: tuple[tuple[str, str], ...] = ()
+    """With ``inspect``: folders named in absolute paths, and where their files lie here."""
 
 
 def captured_to_json(captured: Any) -> dict[str, Any]:
@@ -99,7 +105,11 @@ def read_params(path: Path) -> Params:
     for name, field in fields.items():
         if field.default is dataclasses.MISSING and not plain.get(name):
             raise ParamsError(f"The parameter {name!r} is missing.")
-    return Params(**{**plain, "tags": tuple(plain.get("tags", ()))})
+    return Params(**{**plain, "tags": tuple(plain.get("tags", ())), "roots": _pairs(plain)})
+
+
+def _pairs(plain: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((folder, place) for folder, place in plain.get("roots", ()))
 
 
 def pack(params: Params) -> dict[str, Any]:
@@ -130,6 +140,7 @@ def pack(params: Params) -> dict[str, Any]:
         priority=params.priority,
         order=_choice(job.FrameOrder, params.order, "order"),
         trust_scripts=params.trust,
+        film_frames=params.film_frames,
         tags=params.tags,
         submitter=params.submitter,
     )
@@ -137,6 +148,34 @@ def pack(params: Params) -> dict[str, Any]:
         "captured": captured_to_json(captured),
         "findings": findings_to_json(checks.check(scene, captured)),
     }
+
+
+def inspect(params: Params) -> dict[str, Any]:
+    """Open and capture every scene as it lies; return the answer for the result file.
+
+    ``{"scene": the one the file was saved with, "scenes": [{"captured", "findings"} as from
+    `pack`]}``. A scene that cannot become a job has ``{"name", "error": sentence}`` instead.
+    """
+    package = load_package()
+    scene_of = importlib.import_module(f"{package}.addon.scene.capture")
+    checks = importlib.import_module(f"{package}.addon.scene.checks")
+    paths = importlib.import_module(f"{package}.addon.scene.paths")
+    job = importlib.import_module(f"{package}.protocol.job")
+    _open(params)
+    if params.roots:
+        paths.rewrite_absolute_paths([(folder, place) for folder, place in params.roots])
+    answers: list[dict[str, Any]] = []
+    for scene in bpy.data.scenes:
+        try:
+            captured = scene_of.capture(scene, kind=job.JobKind.ANIMATION)
+            findings = checks.check(scene, captured)
+        except ValueError as error:
+            answers.append({"name": scene.name, "error": str(error)})
+            continue
+        answers.append(
+            {"captured": captured_to_json(captured), "findings": findings_to_json(findings)}
+        )
+    return {"scene": bpy.context.scene.name, "scenes": answers}
 
 
 def _choice(choices: Any, text: str, what: str) -> Any:
@@ -210,7 +249,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     try:
-        answer = pack(params)
+        answer = inspect(params) if params.inspect else pack(params)
     except Exception as error:  # noqa: BLE001 - the process ends here; whoever started it reads the sentence
         known = isinstance(error, ValueError | RuntimeError | OSError)
         answer = {"error": str(error) if known else f"{type(error).__name__}: {error}"}

@@ -91,7 +91,7 @@ def samples(scene: Any) -> int:
     return 0
 
 
-def capabilities(scene: Any) -> tuple[Capability, ...]:
+def capabilities(scene: Any, makes_film: bool = False) -> tuple[Capability, ...]:
     """Return what a node's Blender must be able to do for this scene, sorted by name."""
     needed: set[Capability] = set()
     for part in rendered_scenes(scene):
@@ -99,7 +99,22 @@ def capabilities(scene: Any) -> tuple[Capability, ...]:
             needed |= _engine_needs(part)
         needed |= _compositor_needs(part)
     needed |= _data_needs()
+    if makes_film:
+        needed.add(Capability.FFMPEG)
+        if has_sound(scene):
+            needed.add(Capability.AUDASPACE)
     return tuple(sorted(needed, key=lambda capability: capability.value))
+
+
+def has_sound(scene: Any) -> bool:
+    """Whether a film of the scene has something to be heard."""
+    if scene.render.ffmpeg.audio_codec == "NONE":
+        return False
+    return any(
+        any(strip.type == "SOUND" for strip in compat.strips(part))
+        or any(thing.type == "SPEAKER" for thing in part.objects)
+        for part in rendered_scenes(scene)
+    )
 
 
 def _engine_needs(scene: Any) -> set[Capability]:

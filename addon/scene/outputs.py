@@ -14,12 +14,13 @@ from typing import Any
 
 import bpy
 
+from ...protocol.frames import frame_step
 from ...protocol.job import Film, FrameImage, OutputRoot
 from . import compat
 
 MAIN = "main"
-FILM_FRAME_FORMAT = "PNG"
-"""Lossless, with alpha, and display-referred as a film is."""
+STILL_OF_FILM_FORMAT = "PNG"
+"""What pictures are rendered as that come as pictures although the output is a video."""
 
 _FRAME_DIGITS = 4
 """Blender's padding where a path has no ``#``."""
@@ -186,8 +187,8 @@ _EXTENSIONS = {
 # --- what a frame looks like -------------------------------------------------------------------
 
 
-def frame_image(scene: Any) -> FrameImage:
-    """Return size, format and view files of the main output of a frame."""
+def frame_image(scene: Any, film: Film | None = None) -> FrameImage:
+    """Return size, format and view files of the main output of a frame; of one for ``film``."""
     width, height = compat.frame_size(scene)
     render, settings = scene.render, scene.render.image_settings
     views: tuple[str, ...] = ()
@@ -196,7 +197,9 @@ def frame_image(scene: Any) -> FrameImage:
             width, height = _stereo_size(settings.stereo_3d_format, width, height)
         elif settings.views_format == "INDIVIDUAL":
             views = view_suffixes(scene)
-    file_format = FILM_FRAME_FORMAT if writes_film(scene) else settings.file_format
+    file_format = STILL_OF_FILM_FORMAT if writes_film(scene) else settings.file_format
+    if film is not None:
+        file_format = compat.film_frame_format(scene)
     return FrameImage(width=width, height=height, file_format=file_format, views=views)
 
 
@@ -223,17 +226,60 @@ def view_suffixes(scene: Any) -> tuple[str, ...]:
 # --- films -------------------------------------------------------------------------------------
 
 
-def film(scene: Any, frames: tuple[int, ...]) -> Film | None:
-    """Return the film the scene asks for, named as Blender names it; None for image outputs."""
-    if not writes_film(scene):
+def film(scene: Any, frames: tuple[int, ...], keep_frames: bool = False) -> Film | None:
+    """Return the film that ``scene`` asks for, named as Blender names it.
+
+    None where the output is a picture, and where frames of a video come as pictures: see
+    `why_no_film`.
+    """
+    if not writes_film(scene) or why_no_film(scene, frames):
         return None
     folder, name = split_output(scene.render.filepath)
+    first, last = frames[0], frames[-1]
+    own = (scene.frame_start, scene.frame_end)
+    if _is_range_of(scene, frames):
+        # Blender's own last frame, which a step may leave out, is a part of the name.
+        first, last = own
     render = scene.render
-    return Film(
-        name=film_name(scene, name, frames[0], frames[-1]),
-        folder=folder,
-        fps=render.fps / render.fps_base,
-    )
+    own_path = _read_templates(scene) if compat.has_path_templates() and "{" in name else ""
+    if own_path:
+        # Only Blender can read those. The range it puts in is the scene's.
+        path = os.path.relpath(own_path, folder).replace(os.sep, "/")
+        name = _with_other_range(path, own, (first, last))
+    else:
+        name = film_name(scene, name, first, last)
+    return Film(name=name, folder=folder, fps=render.fps / render.fps_base, keep_frames=keep_frames)
+
+
+def why_no_film(scene: Any, frames: tuple[int, ...]) -> str:
+    """Return why frames of a video come as pictures, one sentence; '' where they become a film."""
+    if scene.render.use_multiview:
+        return "A film of several views is made of pictures of each."
+    if frame_step(frames) is None:
+        return "A film is made of an unbroken range of frames, or of every n-th of one."
+    if frames[0] < 0 and bpy.app.version < (5, 0, 0):
+        return "This Blender makes no films that begin before frame 0."
+    return ""
+
+
+def _read_templates(scene: Any) -> str:
+    try:
+        return os.path.abspath(scene.render.frame_path(frame=scene.frame_start))
+    except RuntimeError:  # a template that Blender cannot read; `checks` says so
+        return ""
+
+
+def _is_range_of(scene: Any, frames: tuple[int, ...]) -> bool:
+    return frames == tuple(range(scene.frame_start, scene.frame_end + 1, scene.frame_step))
+
+
+def _with_other_range(path: str, own: tuple[int, int], wanted: tuple[int, int]) -> str:
+    for digits in range(12, 0, -1):
+        before, after = ("-".join(_padded(one, digits) for one in both) for both in (own, wanted))
+        head, found, tail = path.rpartition(before)
+        if found:
+            return head + after + tail
+    return path
 
 
 def film_name(scene: Any, name: str, first: int, last: int) -> str:

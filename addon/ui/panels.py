@@ -113,6 +113,8 @@ class RENDERMILL_PT_options(_OutputPanel, bpy.types.Panel):
         layout.prop(options, "priority")
         layout.prop(options, "order")
         layout.prop(options, "tags")
+        if context.scene.render.is_movie_format:
+            layout.prop(options, "film_frames")
         layout.prop(context.window_manager.rendermill, "trust_scripts")
 
 

@@ -45,6 +45,14 @@ class RENDERMILL_SceneProperties(bpy.types.PropertyGroup):
         items=_ORDERS,
         default=FrameOrder.FORWARD.value,
     )
+    film_frames: bpy.props.BoolProperty(
+        name="Frames of the Film Too",
+        description=(
+            "Where the output is a video: bring the lossless frames as well, into a folder named "
+            "after the film. They stay on the farm in any case, as long as the job does"
+        ),
+        default=False,
+    )
     tags: bpy.props.StringProperty(
         name="Tags",
         description="Only nodes that have all of these tags take the job; separated by commas",

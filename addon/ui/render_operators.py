@@ -253,6 +253,7 @@ class _RenderOnFarm(_Operator):
                 "order": FrameOrder(options.order),
                 "tags": properties.tags_of(options.tags),
                 "trust_scripts": session.trust_scripts,
+                "film_frames": options.film_frames,
                 "submitter": artist.submitter(),
             },
             send_anyway=self.send_anyway,

@@ -69,12 +69,13 @@ async def film(request: web.Request) -> web.StreamResponse:
         )
         raise Refused(HTTPStatus.NOT_FOUND, f"The film of job {job} is not here: {why}.")
     made = view.files[0]
-    kind = _TYPES.get(PurePosixPath(made.path).suffix.lower(), "application/octet-stream")
+    name = PurePosixPath(made.path)
+    kind = _TYPES.get(name.suffix.lower(), "application/octet-stream")
     return await send_blob(
         request,
         made.sha256,
         Content_Type=kind,
-        Content_Disposition=f"attachment; filename*=UTF-8''{quote(made.path, safe='')}",
+        Content_Disposition=f"attachment; filename*=UTF-8''{quote(name.name, safe='')}",
     )
 
 

@@ -39,6 +39,7 @@ def _facts() -> dict[str, Any]:
         "alembic": "alembic",
         "usd": "usd",
         "openvdb": "openvdb",
+        "audaspace": "audaspace",
         "ffmpeg": "codec_ffmpeg",
         "fluid": "fluid",
     }

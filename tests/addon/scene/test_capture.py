@@ -222,11 +222,18 @@ def test_film(workshop: Any, cycles_scene: Any):
     compat.set_image_format(cycles_scene.render.image_settings, "FFMPEG")
     cycles_scene.render.ffmpeg.format = "MPEG4"
     cycles_scene.render.filepath = str(workshop.folder / "out/cut_")
-    job = spec(cycles_scene, frames="3-5")
-    # The farm brings frames; what the film would have been is said by a check.
-    assert job.film is None
-    film = outputs.film(cycles_scene, (3, 4, 5))
+    job = spec(cycles_scene, frames="3-5", film_frames=True)
+    film = job.film
     assert film is not None
+    assert film.keep_frames
+    assert Capability.FFMPEG in job.requires.capabilities
+    assert Capability.AUDASPACE not in job.requires.capabilities
+    bpy.ops.object.speaker_add()
+    cycles_scene.render.ffmpeg.audio_codec = "AAC"
+    heard = spec(cycles_scene)
+    assert Capability.AUDASPACE in heard.requires.capabilities
+    cycles_scene.render.ffmpeg.audio_codec = "NONE"
+    assert Capability.AUDASPACE not in spec(cycles_scene).requires.capabilities
     assert (film.name, film.folder, film.fps) == (
         "cut_0003-0005.mp4",
         str(workshop.folder / "out"),

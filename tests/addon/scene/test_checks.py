@@ -130,7 +130,12 @@ def test_output_template_that_blender_cannot_read(good: Any):
 
 def test_film_is_told(good: Any):
     compat.set_image_format(good.render.image_settings, "FFMPEG")
-    assert any("does not make the film" in text for text in said(good, Severity.WARNING))
+    assert any("encoded as" in text for text in said(good, Severity.INFO))
+    good.render.ffmpeg.use_autosplit = True
+    assert any("one file" in text for text in said(good, Severity.INFO))
+    good.render.use_multiview = True
+    assert any("without a film" in text for text in said(good, Severity.WARNING))
+    good.render.use_multiview = False
     assert any("is a video" in text for text in said(good, Severity.INFO, kind=JobKind.IMAGE))
 
 

@@ -328,10 +328,69 @@ def test_films_are_named_as_blender_names_them(
         scene.render.use_file_extension = extension
         scene.render.filepath = str(workshop.folder) + "/" + name
         film = outputs.film(scene, tuple(range(frames[0], frames[1] + 1)))
+        image = outputs.frame_image(scene, film)
         assert film is not None
         assert f"{film.folder}/{film.name}" == scene.render.frame_path(frame=1)
         assert film.fps == 24
-        assert outputs.frame_image(scene).file_format == "PNG"
+        assert image.file_format == "PNG"
+
+
+def test_a_step_names_a_film_as_blender_does(workshop: Any):
+    """Blender names the whole range, whatever frame is the last one rendered."""
+    scene = bpy.context.scene
+    compat.set_image_format(scene.render.image_settings, "FFMPEG")
+    scene.render.ffmpeg.format = "MPEG4"
+    scene.frame_start, scene.frame_end, scene.frame_step = 2, 9, 3
+    scene.render.filepath = str(workshop.folder / "cut_")
+    whole = outputs.film(scene, (2, 5, 8))
+    part = outputs.film(scene, (5, 8))
+    assert whole is not None
+    assert part is not None
+    assert (whole.name, part.name) == ("cut_0002-0009.mp4", "cut_0005-0008.mp4")
+    assert os.path.basename(scene.render.frame_path(frame=1)) == whole.name
+
+
+@pytest.mark.skipif(not compat.has_path_templates(), reason="templates came with Blender 4.5")
+def test_templates_in_the_name_of_a_film(workshop: Any):
+    scene = bpy.context.scene
+    compat.set_image_format(scene.render.image_settings, "FFMPEG")
+    scene.render.ffmpeg.format = "MPEG4"
+    scene.frame_start, scene.frame_end = 1, 20
+    scene.render.filepath = str(workshop.folder) + "/{resolution_x}/take_{resolution_y}_"
+    whole = outputs.film(scene, tuple(range(1, 21)))
+    part = outputs.film(scene, tuple(range(3, 11)))
+    assert whole is not None
+    assert part is not None
+    assert f"{whole.folder}/{whole.name}" == scene.render.frame_path(frame=1)
+    assert (whole.name, part.name) == (
+        "1920/take_1080_0001-0020.mp4",
+        "1920/take_1080_0003-0010.mp4",
+    )
+    assert outputs.output_roots(scene)[0].folder == whole.folder
+
+
+def test_what_cannot_be_a_film_comes_as_pictures(workshop: Any):
+    scene = bpy.context.scene
+    compat.set_image_format(scene.render.image_settings, "FFMPEG")
+    assert outputs.film(scene, (1, 2, 7)) is None
+    assert "unbroken range" in outputs.why_no_film(scene, (1, 2, 7))
+    assert bool(outputs.why_no_film(scene, (-2, -1))) == (bpy.app.version < (5, 0, 0))
+    scene.render.use_multiview = True
+    assert outputs.film(scene, (1, 2)) is None
+    assert "several views" in outputs.why_no_film(scene, (1, 2))
+
+
+def test_what_the_frames_of_a_film_are(workshop: Any):
+    scene = bpy.context.scene
+    compat.set_image_format(scene.render.image_settings, "FFMPEG")
+    settings = scene.render.image_settings
+    assert compat.film_frame_format(scene) == "PNG"
+    scene.display_settings.display_device = "Display P3"
+    assert compat.film_frame_format(scene) == "OPEN_EXR"
+    settings.color_mode = "BW"
+    compat.set_film_frame_format(settings, "OPEN_EXR")
+    assert (settings.file_format, settings.color_depth) == ("OPEN_EXR", "32")
+    assert settings.color_mode == "RGB"
 
 
 def test_frames_of_a_film_get_names_of_their_own(workshop: Any):

@@ -264,7 +264,10 @@ ROOT = OutputRoot(id="main", label="", folder="/out", name="f")
         ({"roots": (SceneRoot(folder="C:\\", path="a/../b"),)}, "safely"),
         ({"view_layers": ("layer" * 60_000, "layer" * 60_000)}, "settings of the job"),
         ({"frames": ",".join(["1-200000"] * 11)}, "more than"),
-        ({"film": Film(name="f.mp4", folder="/", fps=24.0)}, "films"),
+        ({"film": Film(name="f.mp4", folder="/", fps=24.0)}, "FFmpeg"),
+        ({"film": Film(name="../f.mp4", folder="/", fps=24.0)}, "not safe"),
+        ({"film": Film(name="f.mp4", folder="/", fps=0.0)}, "frames a second"),
+        ({"film": Film(name="f.mp4", folder="/", fps=24.0), "frames": "1-3, 9"}, "unbroken"),
         ({"depends_on": ("0" * 32,)}, "depends on"),
     ],
 )
