@@ -50,10 +50,13 @@ PARAMS.json is {"workspace": folder of the scene's files, "output": folder for t
 "frames": [1, 2], "spec": the job}. Each MODULES entry below is one module, word for word.
 """
 
+import ctypes
 import json
 import linecache
 import os
+import signal
 import sys
+import threading
 import traceback
 import types
 
@@ -88,9 +91,31 @@ def read_parameters():
         return json.load(file)
 
 
+def end_with_node(parameters):
+    """End when the node that started this ends, however it ends: nobody would hear of the rest.
+
+    By hand there is no node. Renders may keep every other thread of Python waiting, so the kernel
+    is asked to do it where it can; a node in another process namespace has its own way.
+    """
+    node = parameters.get("node", 0)
+    if sys.platform == "linux" and node and os.getppid() == node:
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    if parameters.get("input_ends_with_node"):
+        threading.Thread(target=end_with_input, daemon=True).start()
+
+
+def end_with_input():
+    """Wait for the end of standard input, on which nothing is ever sent."""
+    while os.read(0, 1024):
+        pass
+    os._exit(1)
+
+
 code = 1
 try:
     parameters = read_parameters()
+    end_with_node(parameters)
     code = load_modules().main(parameters)
 except SystemExit as error:
     print(error, file=sys.stderr)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -346,7 +347,7 @@ class BlenderSession:
         source.write_text(generate(), "utf-8")
         parameters = self._scratch / "session.json"
         parameters.touch(mode=0o600)
-        parameters.write_text(json.dumps({"token": self._token}), "utf-8")
+        parameters.write_text(json.dumps({"token": self._token, "node": os.getpid()}), "utf-8")
         self._ready = asyncio.get_running_loop().create_future()
         self._job, self._report, self._ran_scripts = None, None, False
         self.frames_rendered = 0

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import json
+import os
 import signal
 import tempfile
 from dataclasses import dataclass
@@ -69,7 +70,8 @@ async def run_once(
     """
     source, values = folder / "script.py", folder / "parameters.json"
     source.write_text(script.compose(modules), "utf-8")
-    values.write_text(json.dumps(parameters), "utf-8")
+    ends_with = {"node": os.getpid(), "input_ends_with_node": True}
+    values.write_text(json.dumps(parameters | ends_with), "utf-8")
     try:
         process = await BlenderProcess.start(
             script.command_line(program, is_module, source, values),
