@@ -153,7 +153,8 @@ class App {
     if (page === "jobs" && id) {
       const isNew = this.viewKey !== `job ${id}`;
       if (isNew) this.show(`job ${id}`, new JobPage(this.farm, id, (hash) => this.go(hash)));
-      this.view.open(sub === "frames" && /^-?\d+$/.test(number) ? Number(number) : null);
+      const frame = sub === "frames" && /^-?\d+$/.test(number) ? Number(number) : null;
+      this.view.open(frame, sub, parts[4] === "full");
       if (isNew) this.main.focus({ preventScroll: true });
     } else {
       this.farm.watch(null);

@@ -4,14 +4,14 @@ import * as api from "./api.js";
 import { actionButton } from "./controls.js";
 import { h, setAttribute, setText, show } from "./dom.js";
 import { bytes, duration, moment, percent } from "./format.js";
+import { isViewable } from "./viewer.js";
 import { outcomeWord, Pill } from "./words.js";
 
 const REFRESH_MS = 400;
-const SHOWN_BY_BROWSERS = /\.(png|jpe?g|webp|avif|bmp)$/i;
 
-/** The panel beside the frames of a job. `onClose()` is called when a person closes it. */
+/** The panel beside the frames of a job. `onClose()` closes it, `onLook()` opens the full size. */
 export class FramePanel {
-  constructor(farm, jobId, onClose) {
+  constructor(farm, jobId, onClose, onLook) {
     this.farm = farm;
     this.jobId = jobId;
     this.number = null;
@@ -23,7 +23,8 @@ export class FramePanel {
     this.close.addEventListener("click", onClose);
     this.picture = h("img", { class: "frame-picture", decoding: "async" });
     this.picture.addEventListener("error", () => show(this.full, false));
-    this.full = h("a", { class: "frame-link", target: "_blank", rel: "noopener" }, this.picture);
+    this.full = h("button", { type: "button", class: "frame-link" }, this.picture);
+    this.full.addEventListener("click", onLook);
     this.text = h("p", { class: "muted" });
     this.problem = h("p", { class: "problem-text" });
     this.facts = h("dl", { class: "facts" });
@@ -101,9 +102,8 @@ export class FramePanel {
       this.picture.setAttribute("src", url);
       this.picture.alt = `Frame ${frame.frame}, small`;
     }
-    const index = frame.files.findIndex((file) => SHOWN_BY_BROWSERS.test(file.path));
-    setAttribute(this.full, "href", index < 0 ? null : api.fileUrl(this.jobId, frame.frame, index));
-    setAttribute(this.full, "title", index < 0 ? null : "Open at full size");
+    this.full.disabled = !isViewable(frame);
+    setAttribute(this.full, "title", isViewable(frame) ? "Open at full size" : null);
     show(this.full, true);
   }
 

@@ -6,6 +6,7 @@
 
 import { h, setAttribute, setText, show } from "./dom.js";
 import { percent } from "./format.js";
+import { Palette, sizeCanvas } from "./palette.js";
 import { FRAME_STATES } from "./words.js";
 
 const CELL_MOST_PX = 40;
@@ -34,7 +35,8 @@ export class FrameGrid {
       "aria-valuemax": 0,
     });
     this.tip = h("div", { class: "tip", "aria-hidden": "true", hidden: true });
-    this.palette = new Palette();
+    this.filter = null;
+    this.palette = new Palette(() => this.paintAll());
     this.element = h(
       "div",
       { class: "field-box" },
@@ -52,16 +54,11 @@ export class FrameGrid {
     this.canvas.addEventListener("keydown", (event) => this.key(event));
     this.resizing = new ResizeObserver(() => this.layout());
     this.resizing.observe(this.element);
-    this.scheme = window.matchMedia("(prefers-color-scheme: dark)");
-    this.repaint = () => this.paintAll();
-    this.scheme.addEventListener("change", this.repaint);
-    document.addEventListener("themechange", this.repaint);
   }
 
   dispose() {
     this.resizing.disconnect();
-    this.scheme.removeEventListener("change", this.repaint);
-    document.removeEventListener("themechange", this.repaint);
+    this.palette.dispose();
   }
 
   /** Show these frames: numbers in order, views by number. */
@@ -73,6 +70,12 @@ export class FrameGrid {
     setAttribute(this.canvas, "aria-valuemax", order.at(-1) ?? 0);
     this.layout();
     this.select(this.selected);
+  }
+
+  /** Leave only frames of this state bright; null shows all alike. */
+  setFilter(state) {
+    this.filter = state;
+    this.paintAll();
   }
 
   /** Paint the frames that changed. */
@@ -116,18 +119,13 @@ export class FrameGrid {
     this.cell = cell;
     this.columns = Math.max(1, Math.floor(width / cell));
     const height = Math.ceil(total / this.columns) * cell;
-    this.ratio = window.devicePixelRatio || 1;
-    this.canvas.width = Math.round(width * this.ratio);
-    this.canvas.height = Math.round(height * this.ratio);
-    this.canvas.style.width = `${width}px`;
-    this.canvas.style.height = `${height}px`;
+    sizeCanvas(this.canvas, width, height);
     this.paintAll();
   }
 
   paintAll() {
     this.palette.read();
     const pen = this.canvas.getContext("2d");
-    pen.setTransform(this.ratio ?? 1, 0, 0, this.ratio ?? 1, 0, 0);
     pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
     for (let index = 0; index < this.order.length; index += 1) this.paint(pen, index);
     // Last, so that no neighbour covers its mark.
@@ -154,6 +152,7 @@ export class FrameGrid {
     const side = size - gap;
     const colours = this.palette.colours;
     pen.clearRect(x, y, size, size);
+    pen.globalAlpha = this.filter === null || frame.state === this.filter ? 1 : 0.15;
     pen.fillStyle = colours[frame.state === "leased" ? "waiting" : frame.state];
     pen.fillRect(x, y, side, side);
     if (frame.state === "leased") {
@@ -168,22 +167,31 @@ export class FrameGrid {
       pen.textAlign = "center";
       pen.textBaseline = "middle";
       pen.fillText(String(frame.frame), x + side / 2, y + side / 2, side - 4);
-    } else if (size >= MARK_FROM_PX && frame.state === "failed") {
-      // Not by colour alone.
-      pen.strokeStyle = colours.paper;
-      pen.lineWidth = 1.5;
-      pen.beginPath();
-      pen.moveTo(x + side * 0.3, y + side * 0.3);
-      pen.lineTo(x + side * 0.7, y + side * 0.7);
-      pen.moveTo(x + side * 0.7, y + side * 0.3);
-      pen.lineTo(x + side * 0.3, y + side * 0.7);
-      pen.stroke();
     }
+    this.paintMark(pen, colours, frame.state, x, y, side);
+    pen.globalAlpha = 1;
     if (frame.frame === this.selected) {
       pen.strokeStyle = colours.ink;
       pen.lineWidth = 2;
       pen.strokeRect(x + 1, y + 1, side - 2, side - 2);
     }
+  }
+
+  // Not by colour alone: failed frames are crossed, cancelled ones struck through.
+  paintMark(pen, colours, state, x, y, side) {
+    if (state !== "failed" && state !== "cancelled") return;
+    const isLarge = side >= NUMBER_FROM_PX - 2;
+    const [near, far] = isLarge ? [0.08, 0.3] : [0.25, 0.75];
+    pen.strokeStyle = colours.paper;
+    pen.lineWidth = side < MARK_FROM_PX ? 1 : 1.5;
+    pen.beginPath();
+    pen.moveTo(x + side * near, y + side * far);
+    pen.lineTo(x + side * far, y + side * near);
+    if (state === "failed") {
+      pen.moveTo(x + side * near, y + side * near);
+      pen.lineTo(x + side * far, y + side * far);
+    }
+    pen.stroke();
   }
 
   frameAt(event) {
@@ -208,8 +216,8 @@ export class FrameGrid {
     const here = this.places.get(this.selected) ?? -1;
     const last = this.order.length - 1;
     const moves = {
-      ArrowRight: here + 1,
-      ArrowLeft: here - 1,
+      ArrowRight: this.next(here, 1),
+      ArrowLeft: this.next(here, -1),
       ArrowDown: here + this.columns,
       ArrowUp: here - this.columns,
       PageDown: here + 10 * this.columns,
@@ -222,6 +230,15 @@ export class FrameGrid {
     if (next === undefined || last < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     this.onSelect(this.order[Math.max(0, Math.min(last, next))]);
+  }
+
+  // With a filter, left and right walk over its frames alone.
+  next(here, step) {
+    if (this.filter === null) return here + step;
+    for (let index = here + step; index >= 0 && index < this.order.length; index += step) {
+      if (this.frames.get(this.order[index])?.state === this.filter) return index;
+    }
+    return here;
   }
 
   nextFailed(here) {
@@ -239,22 +256,4 @@ export function describeFrame(frame) {
   const progress = frame.state === "leased" ? `, ${percent(frame.progress)}` : "";
   const problem = frame.state === "failed" && frame.problem ? `. ${frame.problem}` : "";
   return `Frame ${frame.frame}: ${word}${progress}${problem}`;
-}
-
-// The colours live in the style sheet; a canvas can only read them off elements that use them.
-class Palette {
-  constructor() {
-    this.colours = {};
-    this.probes = new Map();
-    this.element = h("div", { hidden: true });
-    for (const name of [...Object.keys(FRAME_STATES), "ink", "paper"]) {
-      const probe = h("i", { class: "probe", "data-colour": name });
-      this.probes.set(name, probe);
-      this.element.append(probe);
-    }
-  }
-
-  read() {
-    for (const [name, probe] of this.probes) this.colours[name] = getComputedStyle(probe).color;
-  }
 }

@@ -1,4 +1,4 @@
-// What was submitted: settings, files and the script that nodes feed to Blender; and the log.
+// What was submitted: settings, files and the script that nodes feed to Blender.
 
 import * as api from "./api.js";
 import { h, setText, show } from "./dom.js";
@@ -44,30 +44,42 @@ export async function settings(jobId) {
   );
 }
 
-/** The files of the scene with their sizes, largest first. */
+/** The files of the scene with their sizes, largest first, and a search over their paths. */
 export async function files(jobId) {
   const manifest = await api.get(`${api.jobPath(jobId)}/manifest`);
   manifest.sort((a, b) => b.length - a.length);
-  const total = manifest.reduce((sum, file) => sum + file.length, 0);
-  const shown = manifest.slice(0, FILES_SHOWN);
-  const rest = manifest.length - shown.length;
+  const search = h("input", { type: "search", "aria-label": "Search files", placeholder: "Part of a path …", autocomplete: "off" });
+  const caption = h("caption", { "aria-live": "polite" });
+  const body = h("tbody");
+  const rest = h("p", { class: "muted" });
+  const draw = () => {
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const found = manifest.filter((file) => words.every((word) => file.path.toLowerCase().includes(word)));
+    const total = found.reduce((sum, file) => sum + file.length, 0);
+    setText(caption, `${count(found.length, "file")}, ${bytes(total)}, largest first`);
+    body.replaceChildren(
+      ...found
+        .slice(0, FILES_SHOWN)
+        .map((file) => h("tr", {}, h("td", { class: "path" }, file.path), h("td", { class: "right number" }, bytes(file.length)))),
+    );
+    const hidden = Math.max(0, found.length - FILES_SHOWN);
+    setText(rest, `and ${count(hidden, "smaller file")}; search to see them`);
+    show(rest, hidden > 0);
+  };
+  search.addEventListener("input", draw);
+  draw();
   return h(
     "div",
-    {},
+    { class: "times" },
+    search,
     h(
       "table",
       {},
-      h("caption", {}, `${count(manifest.length, "file")}, ${bytes(total)}, largest first`),
+      caption,
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Path"), h("th", { scope: "col", class: "right" }, "Size"))),
-      h(
-        "tbody",
-        {},
-        ...shown.map((file) =>
-          h("tr", {}, h("td", { class: "path" }, file.path), h("td", { class: "right number" }, bytes(file.length))),
-        ),
-      ),
+      body,
     ),
-    rest ? h("p", { class: "muted" }, `and ${count(rest, "smaller file")}`) : null,
+    rest,
   );
 }
 
@@ -79,47 +91,5 @@ export async function script(jobId) {
   } catch (error) {
     if (error.status !== 404) throw error;
     return h("p", { class: "muted" }, "The script appears when a node has opened the scene for the first time.");
-  }
-}
-
-/** The log of a job, line by line as it comes, with a filter. */
-export class LogView {
-  constructor(farm) {
-    this.farm = farm;
-    this.filter = h("input", { type: "search", id: "log-filter", placeholder: "Words in the log …", autocomplete: "off" });
-    this.filter.addEventListener("input", () => this.update());
-    this.lines = h("pre", { class: "log tall", tabindex: 0, role: "log", "aria-label": "Log of the job" });
-    this.none = h("p", { class: "muted" });
-    this.element = h(
-      "div",
-      {},
-      h("label", { class: "filter", for: "log-filter" }, h("span", { class: "unseen" }, "Filter the log"), this.filter),
-      this.none,
-      this.lines,
-    );
-    this.update();
-  }
-
-  update() {
-    const log = this.farm.watched?.log ?? [];
-    const words = this.filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const text = log
-      .map((entry) => {
-        const node = this.farm.nodes.get(entry.node)?.name ?? entry.node;
-        return [moment(entry.time), node, entry.where, entry.line].filter(Boolean).join("  ");
-      })
-      .filter((line) => words.every((word) => line.toLowerCase().includes(word)))
-      .join("\n");
-    const box = this.lines;
-    // Follow the end, unless the reader has scrolled up to look at something.
-    const isAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 30;
-    setText(box, text);
-    if (isAtEnd) box.scrollTop = box.scrollHeight;
-    show(box, text !== "");
-    show(this.none, text === "");
-    setText(
-      this.none,
-      log.length ? "No line has these words." : "New lines appear here while the page is open. Each frame keeps the log of its attempts.",
-    );
   }
 }

@@ -1,15 +1,22 @@
-// One job: its frames as a field or as pictures, the chosen frame, and what was submitted.
+// One job: its frames as a field, as a film and over time, the chosen frame, and what was submitted.
 
 import * as api from "./api.js";
 import { actionButton, JobControls } from "./controls.js";
 import { h, setAttribute, setText, show } from "./dom.js";
-import { timeLeft } from "./format.js";
+import { count, moment, timeLeft } from "./format.js";
+import { Filmstrip } from "./filmstrip.js";
 import { FramePanel } from "./frame.js";
+import { FrameTimes } from "./frame-times.js";
 import { FrameGrid } from "./grid.js";
 import { isEnded } from "./farm.js";
-import { files, LogView, script, settings } from "./job-info.js";
+import { files, script, settings } from "./job-info.js";
+import { jobNodes } from "./job-nodes.js";
+import { LogPanel } from "./logs.js";
 import { tookText, workText } from "./overview.js";
-import { Pictures } from "./pictures.js";
+import { Player } from "./player.js";
+import { Tabs } from "./tabs.js";
+import { Timeline } from "./timeline.js";
+import { isViewable, Viewer } from "./viewer.js";
 import { doneText, FRAME_STATES, JobBar, Pill } from "./words.js";
 
 const PRIORITY_MOST = 100;
@@ -22,30 +29,162 @@ export class JobPage {
     this.go = go;
     this.title = "Job";
     this.href = `#/jobs/${encodeURIComponent(id)}`;
+    this.frame = null;
     farm.watch(id);
+    this.head = new Head(farm, id, () => this.go("#/"));
     this.problem = h("p", { class: "card problem-text", role: "alert", hidden: true });
+    const choose = (frame) => this.choose(frame);
+    this.grid = new FrameGrid(choose);
+    this.legend = new StateFilter((state) => this.grid.setFilter(state));
+    this.strip = new Filmstrip(id, (frame) => `${this.href}/frames/${frame}`);
+    this.again = new RenderAgain(farm, id);
+    this.panel = new FramePanel(farm, id, () => this.choose(null), () => this.look(true));
+    this.viewer = new Viewer(id, choose, () => this.look(false));
+    /** Views of the frames that were opened: each has set, patch, select and dispose. */
+    this.views = [this.grid, this.strip];
+    const keep = (view) => {
+      this.views.push(view);
+      this.fill(view);
+      return view;
+    };
+    this.tabs = new Tabs(
+      [
+        { name: "frames", title: "Frames", make: async () => h("div", { class: "frames" }, this.legend.element, this.grid.element, this.strip.element, this.again.element) },
+        { name: "watch", title: "Watch", make: () => keep(new Player(id, (frame, full) => this.stopAt(frame, full))).prepare() },
+        { name: "times", title: "Times", make: async () => keep(new FrameTimes(farm, choose)).element },
+        { name: "timeline", title: "Timeline", make: () => keep(new Timeline(id, choose)).prepare() },
+        { name: "log", title: "Log", make: async () => this.makeLog() },
+        { name: "nodes", title: "Nodes", make: () => jobNodes(farm, id), again: true },
+        { name: "settings", title: "Settings", make: () => settings(id), again: true },
+        { name: "files", title: "Files", make: () => files(id) },
+        { name: "script", title: "Script", make: () => script(id), again: true },
+      ],
+      "Views of the job",
+      (name) => this.picked(name),
+    );
+    this.element = h(
+      "div",
+      { class: "page" },
+      h("p", { class: "crumb" }, h("a", { href: "#/" }, "‹ All jobs")),
+      this.problem,
+      this.head.element,
+      h("div", { class: "job-body" }, h("div", { class: "job-main" }, this.tabs.element), this.panel.element),
+    );
+    this.update({ everything: true });
+  }
+
+  makeLog() {
+    this.log = new LogPanel(this.farm, { job: this.id }, "Log of the job");
+    return this.log.element;
+  }
+
+  /** Show what the address names: a frame, null for none, and a tab. */
+  open(frame, tab = "", isFull = false) {
+    this.frame = frame;
+    // A frame is looked at beside whatever tab is open.
+    if (frame === null || this.tabs.name === "") this.tabs.show(tab || "frames");
+    for (const view of this.views) view.select?.(frame);
+    this.panel.open(frame);
+    this.isFull = isFull;
+    this.openViewer();
+  }
+
+  openViewer() {
+    if (this.isFull && this.frame !== null && this.farm.watched?.isLoaded) this.viewer.open(this.frame);
+    else if (!this.isFull && this.viewer.element.open) this.viewer.element.close();
+  }
+
+  choose(frame) {
+    if (frame === null) this.go(this.tabHref(this.tabs.name));
+    else this.go(`${this.href}/frames/${frame}${this.isFull ? "/full" : ""}`);
+  }
+
+  /** Open the chosen frame at full size, or close it. */
+  look(isFull) {
+    this.isFull = isFull;
+    if (this.frame !== null) this.choose(this.frame);
+  }
+
+  stopAt(frame, isFull = false) {
+    if (frame === undefined) return;
+    this.isFull = isFull && isViewable(this.farm.watched?.frames.get(frame));
+    this.choose(frame);
+  }
+
+  picked(name) {
+    if (this.frame === null) this.go(this.tabHref(name));
+  }
+
+  tabHref(name) {
+    return name === "frames" || name === "" ? this.href : `${this.href}/${name}`;
+  }
+
+  fill(view) {
+    const watched = this.farm.watched;
+    if (watched?.id !== this.id || !watched.isLoaded) return;
+    view.set?.(watched.order, watched.frames);
+    view.select?.(this.frame);
+  }
+
+  update(changes) {
+    const watched = this.farm.watched;
+    const job = this.farm.jobs.get(this.id);
+    setText(this.problem, watched?.problem ?? "");
+    if (job === undefined && watched?.isLoaded) setText(this.problem, "This job has been removed from the farm.");
+    show(this.problem, this.problem.textContent !== "");
+    show(this.head.element, job !== undefined);
+    show(this.tabs.element, job !== undefined);
+    if (job === undefined) return;
+    if (changes.everything || changes.order || changes.jobs?.has(this.id)) {
+      this.title = job.name;
+      this.head.update(job);
+      this.legend.update(job.counts);
+      this.again.update(job);
+    }
+    if (!watched?.isLoaded) return;
+    if (changes.everything) {
+      for (const view of this.views) this.fill(view);
+      this.viewer.set(watched.order, watched.frames);
+      this.panel.update();
+      this.openViewer();
+    } else if (changes.frames?.size) {
+      const isNew = watched.order.length !== this.grid.places.size;
+      for (const view of this.views) {
+        // A frame nobody had seen before changes the order of all.
+        if (isNew) this.fill(view);
+        else view.patch(changes.frames);
+      }
+      this.viewer.set(watched.order, watched.frames);
+      if (changes.frames.has(this.panel.number)) this.panel.update();
+    }
+  }
+
+  dispose() {
+    for (const view of this.views) view.dispose();
+    this.log?.dispose();
+    this.viewer.dispose();
+    this.panel.dispose();
+  }
+}
+
+class Head {
+  constructor(farm, id, onRemoved) {
+    this.farm = farm;
+    this.onRemoved = onRemoved;
     this.name = h("h1");
     this.pill = new Pill();
     this.bar = new JobBar();
     this.done = h("span", { class: "number" });
-    this.left = h("span");
+    this.left = h("span", { class: "number" });
     this.work = h("p", { class: "muted" });
+    this.who = h("p", { class: "muted" });
     this.why = h("p", { class: "why" });
     this.failure = h("p", { class: "problem-text" });
-    this.legend = new Legend();
     this.priority = h("input", { type: "number", min: 0, max: PRIORITY_MOST, id: "priority", class: "short" });
-    this.grid = new FrameGrid((frame) => this.choose(frame));
-    this.pictures = new Pictures(id, (frame) => `${this.href}/frames/${frame}`);
-    this.panel = new FramePanel(farm, id, () => this.choose(null));
-    this.log = new LogView(farm);
     this.controls = null;
-    this.tabs = new Tabs([
-      { name: "Frames", make: async () => h("div", { class: "frames" }, this.grid.element, this.pictures.element) },
-      { name: "Log", make: async () => this.log.element },
-      { name: "Settings", make: () => settings(id), again: true },
-      { name: "Files", make: () => files(id) },
-      { name: "Script", make: () => script(id), again: true },
-    ]);
+    this.approve = actionButton("Approve the rest", async () => farm.setJob(await api.post(`${api.jobPath(id)}/approve`)), "primary");
+    this.archive = h("a", { class: "button", href: api.archiveUrl(id), download: "" }, "Download frames");
+    this.film = h("a", { class: "button", href: api.filmUrl(id), download: "" }, "Download film");
     const setPriority = actionButton("Set", async () => {
       farm.setJob(await api.patch(api.jobPath(id), { priority: this.priority.valueAsNumber }));
     });
@@ -54,103 +193,61 @@ export class JobPage {
       event.preventDefault();
       setPriority.click();
     });
-    this.actions = h("div", { class: "job-actions" });
-    this.head = h(
+    this.actions = h("div", { class: "job-actions buttons" }, this.approve);
+    this.element = h(
       "div",
       { class: "card job-head", hidden: true },
       h("div", { class: "spread" }, h("div", { class: "job-title" }, this.name, this.pill.element), this.actions),
       this.bar.element,
-      h("p", { class: "spread" }, this.done, this.left),
-      this.legend.element,
+      h("p", { class: "spread job-numbers" }, this.done, this.left),
       this.why,
       this.failure,
-      h("div", { class: "spread" }, this.work, this.priorityForm),
+      h("div", { class: "spread" }, h("div", {}, this.work, this.who), h("div", { class: "buttons" }, this.priorityForm, this.archive, this.film)),
     );
-    this.element = h(
-      "div",
-      { class: "page" },
-      h("p", { class: "crumb" }, h("a", { href: "#/" }, "‹ All jobs")),
-      this.problem,
-      this.head,
-      h("div", { class: "job-body" }, h("div", { class: "job-main" }, this.tabs.element), this.panel.element),
-    );
-    this.update({ everything: true });
   }
 
-  /** Show the frame the address names; null shows none. */
-  open(frame) {
-    this.grid.select(frame);
-    this.pictures.select(frame);
-    this.panel.open(frame);
-  }
-
-  choose(frame) {
-    this.go(frame === null ? this.href : `${this.href}/frames/${frame}`);
-  }
-
-  update(changes) {
-    const watched = this.farm.watched;
-    const job = this.farm.jobs.get(this.id);
-    setText(this.problem, watched?.problem ?? "");
-    show(this.problem, this.problem.textContent !== "");
-    show(this.head, job !== undefined);
-    if (job === undefined) {
-      if (watched?.isLoaded) setText(this.problem, "This job has been removed from the farm.");
-      show(this.problem, this.problem.textContent !== "");
-      return;
-    }
-    if (changes.everything || changes.order || changes.jobs?.has(this.id)) this.updateJob(job);
-    if (!watched?.isLoaded) return;
-    if (changes.everything) {
-      this.grid.set(watched.order, watched.frames);
-      this.pictures.set(watched.order, watched.frames);
-      this.panel.update();
-    } else if (changes.frames?.size) {
-      // A frame nobody had seen before changes the order of all.
-      if (watched.order.length !== this.grid.places.size) this.grid.set(watched.order, watched.frames);
-      this.grid.patch(changes.frames);
-      this.pictures.set(watched.order, watched.frames);
-      if (changes.frames.has(this.panel.number)) this.panel.update();
-    }
-    if (changes.log) this.log.update();
-  }
-
-  updateJob(job) {
-    this.title = job.name;
+  update(job) {
     if (this.controls === null) {
-      this.controls = new JobControls(this.farm, job, { onRemoved: () => this.go("#/") });
+      this.controls = new JobControls(this.farm, job, { onRemoved: this.onRemoved });
       this.actions.append(this.controls.element);
-      setAttribute(this.priority, "value", job.priority);
     }
     setText(this.name, job.name);
     this.pill.job(job);
     this.bar.update(job);
-    this.legend.update(job.counts);
     setText(this.done, doneText(job));
     setText(this.left, isEnded(job) ? tookText(job) : timeLeft(job));
     setText(this.work, workText(this.farm, job));
+    show(this.work, this.work.textContent !== "");
+    const began = job.started === null || isEnded(job) ? "" : ` · rendering since ${moment(job.started)}`;
+    setText(this.who, `${job.submitter} · submitted ${moment(job.created)}${began}`);
     setText(this.why, job.waiting_because);
     show(this.why, job.waiting_because !== "");
     setText(this.failure, job.problem);
     show(this.failure, job.problem !== "");
+    show(this.approve, /^Its scout frames/.test(job.waiting_because));
     if (document.activeElement !== this.priority) this.priority.value = String(job.priority);
     show(this.priorityForm, !isEnded(job));
+    show(this.archive, job.counts.done > 0);
+    setText(this.archive, `Download ${count(job.counts.done, "frame")}`);
+    show(this.film, Boolean(job.film?.sha256));
     this.controls.update(job);
-  }
-
-  dispose() {
-    this.grid.dispose();
-    this.panel.dispose();
   }
 }
 
-class Legend {
-  constructor() {
+/** The states as a legend whose entries, pressed, leave only their frames bright. */
+class StateFilter {
+  constructor(onChoose) {
     this.items = new Map();
-    this.element = h("ul", { class: "legend", "aria-label": "Frames by state" });
+    this.chosen = null;
+    this.element = h("div", { class: "legend state-filter", role: "group", "aria-label": "Show frames by state" });
     for (const [state, word] of Object.entries(FRAME_STATES)) {
       const text = h("span", { class: "number" });
-      const item = h("li", {}, h("i", { class: "swatch", "data-state": state, "aria-hidden": "true" }), text);
+      const item = h("button", { type: "button", class: "quiet", "aria-pressed": "false" }, h("i", { class: "swatch", "data-state": state, "aria-hidden": "true" }), text);
+      item.addEventListener("click", () => {
+        this.chosen = this.chosen === state ? null : state;
+        for (const [name, other] of this.items) setAttribute(other.item, "aria-pressed", name === this.chosen ? "true" : "false");
+        onChoose(this.chosen);
+      });
       this.items.set(state, { item, text, word });
       this.element.append(item);
     }
@@ -158,60 +255,38 @@ class Legend {
 
   update(counts) {
     for (const [state, { item, text, word }] of this.items) {
-      show(item, counts[state] > 0);
+      show(item, counts[state] > 0 || state === this.chosen);
       setText(text, `${counts[state].toLocaleString("en-GB")} ${word}`);
     }
   }
 }
 
-// Tabs after the ARIA pattern: arrows move, the chosen one is the only stop for the Tab key.
-class Tabs {
-  constructor(tabs) {
-    this.tabs = tabs;
-    this.made = new Map();
-    this.buttons = tabs.map((tab, index) =>
-      h("button", { type: "button", role: "tab", id: `tab-${index}`, "aria-controls": "tab-panel" }, tab.name),
-    );
-    this.panel = h("div", { role: "tabpanel", id: "tab-panel", class: "card" });
-    this.list = h("div", { role: "tablist", "aria-label": "Views of the job", class: "tabs" }, ...this.buttons);
-    this.element = h("div", {}, this.list, this.panel);
-    this.buttons.forEach((button, index) => button.addEventListener("click", () => this.choose(index)));
-    this.list.addEventListener("keydown", (event) => this.key(event));
-    this.choose(0);
-  }
-
-  key(event) {
-    const last = this.tabs.length - 1;
-    const moves = {
-      ArrowRight: this.chosen === last ? 0 : this.chosen + 1,
-      ArrowLeft: this.chosen === 0 ? last : this.chosen - 1,
-      Home: 0,
-      End: last,
-    };
-    const next = moves[event.key];
-    if (next === undefined) return;
-    event.preventDefault();
-    this.choose(next);
-    this.buttons[next].focus();
-  }
-
-  async choose(index) {
-    this.chosen = index;
-    this.buttons.forEach((button, other) => {
-      setAttribute(button, "aria-selected", other === index ? "true" : "false");
-      setAttribute(button, "tabindex", other === index ? 0 : -1);
+/** Frames a person names, to be rendered anew or taken home. */
+class RenderAgain {
+  constructor(farm, id) {
+    this.id = id;
+    this.range = h("input", { type: "text", id: "some-frames", placeholder: "1-10, 40", autocomplete: "off", spellcheck: "false" });
+    this.render = actionButton("Render again", async () => {
+      if (!this.range.value.trim()) throw new Error("Say which frames, like 1-10, 40.");
+      farm.setJob(await api.post(`${api.jobPath(id)}/retry`, { frames: this.range.value.trim() }));
+      this.range.value = "";
     });
-    setAttribute(this.panel, "aria-labelledby", `tab-${index}`);
-    const tab = this.tabs[index];
-    let content = tab.again ? undefined : this.made.get(tab.name);
-    if (content === undefined) {
-      try {
-        content = await tab.make();
-        this.made.set(tab.name, content);
-      } catch (error) {
-        content = h("p", { class: "problem-text" }, error.message);
-      }
-    }
-    if (this.chosen === index) this.panel.replaceChildren(content);
+    this.download = h("a", { class: "button", download: "" }, "Download");
+    const draw = () => {
+      const text = this.range.value.trim();
+      setAttribute(this.download, "href", text ? api.archiveUrl(id, text) : null);
+      setAttribute(this.download, "aria-disabled", text ? null : "true");
+    };
+    this.range.addEventListener("input", draw);
+    draw();
+    this.element = h("form", { class: "buttons some-frames" }, h("label", { for: "some-frames" }, "Frames"), this.range, this.render, this.download);
+    this.element.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.render.click();
+    });
+  }
+
+  update(job) {
+    show(this.download, job.counts.done > 0);
   }
 }

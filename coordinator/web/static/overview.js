@@ -1,14 +1,13 @@
 // The first page: what runs, what waits, what ended, and what needs a person.
 
 import { thumbnailUrl } from "./api.js";
+import { Attention } from "./attention.js";
 import { actionButton, JobControls } from "./controls.js";
 import { h, KeyedList, setAttribute, setText, show } from "./dom.js";
 import { count, duration, moment, timeLeft, bytes } from "./format.js";
 import { isEnded } from "./farm.js";
+import { LoadChart } from "./load-chart.js";
 import { countsText, doneText, JobBar, Pill } from "./words.js";
-
-const DISK_LOW_BYTES = 5 * 1024 ** 3;
-/* About a thousand frames of a 4K EXR sequence; below it a night's work may not fit. */
 
 /** Jobs of the farm, live. */
 export class Overview {
@@ -16,11 +15,12 @@ export class Overview {
     this.farm = farm;
     this.title = "Jobs";
     this.figures = new Figures();
-    this.attention = new Attention();
+    this.attention = new Attention(farm);
+    this.load = new LoadChart();
     this.sections = [
       new JobSection(farm, "Rendering", (job) => job.state === "rendering" || job.state === "assembling"),
       new JobSection(farm, "Queued", (job) => job.state === "queued"),
-      new JobSection(farm, "Ended", isEnded),
+      new JobSection(farm, "Ended", isEnded, "ended"),
     ];
     this.empty = h(
       "div",
@@ -34,8 +34,8 @@ export class Overview {
       "div",
       { class: "page" },
       h("h1", { class: "unseen" }, "Jobs"),
-      this.figures.element,
       this.attention.element,
+      h("div", { class: "glance" }, this.figures.element, this.load.element),
       this.empty,
       ...this.sections.map((section) => section.element),
       h("p", { class: "centred" }, this.older),
@@ -46,7 +46,7 @@ export class Overview {
   update(changes) {
     if (changes.everything || changes.order || changes.nodes?.size || changes.jobs?.size) {
       this.figures.update(this.farm);
-      this.attention.update(this.farm);
+      this.attention.update();
     }
     if (changes.everything || changes.order) {
       const jobs = [...this.farm.jobs.values()].sort((a, b) => b.created - a.created);
@@ -61,7 +61,9 @@ export class Overview {
     }
   }
 
-  dispose() {}
+  dispose() {
+    this.load.dispose();
+  }
 }
 
 class Figures {
@@ -92,66 +94,12 @@ class Figures {
   }
 }
 
-/** What a person should look at first; hidden when all is well. */
-class Attention {
-  constructor() {
-    this.items = h("ul");
-    this.element = h(
-      "section",
-      { class: "attention", "aria-labelledby": "attention-title" },
-      h("h2", { id: "attention-title" }, "Needs attention"),
-      this.items,
-    );
-    this.list = new KeyedList(this.items, () => new AttentionItem());
-  }
-
-  update(farm) {
-    const found = [];
-    if (farm.summary.disk_free_bytes < DISK_LOW_BYTES) {
-      found.push({
-        key: "disk",
-        text: `The coordinator has only ${bytes(farm.summary.disk_free_bytes)} of disk left.`,
-      });
-    }
-    for (const job of farm.jobs.values()) {
-      if (job.counts.failed === 0 || job.state === "cancelled") continue;
-      found.push({
-        key: `job ${job.id}`,
-        href: `#/jobs/${encodeURIComponent(job.id)}`,
-        text: `${job.name}: ${count(job.counts.failed, "frame")} failed. ${job.problem}`,
-      });
-    }
-    const problems = [...farm.nodes.values()].filter(
-      (node) => node.state !== "offline" && node.machine.blenders.length === 0 && node.state !== "joining",
-    );
-    if (problems.length) {
-      found.push({ key: "no blender", href: "#/nodes", text: `${count(problems.length, "node")} without a usable Blender.` });
-    }
-    const gone = [...farm.nodes.values()].filter((node) => node.state === "offline").length;
-    if (gone > 0) found.push({ key: "gone", href: "#/nodes", text: `${count(gone, "node")} offline.` });
-    this.list.set(found, (item) => item.key);
-    show(this.element, found.length > 0);
-  }
-}
-
-class AttentionItem {
-  constructor() {
-    this.link = h("a");
-    this.element = h("li", {}, this.link);
-  }
-
-  update(item) {
-    setAttribute(this.link, "href", item.href ?? null);
-    setText(this.link, item.text);
-  }
-}
-
 class JobSection {
-  constructor(farm, title, belongs) {
+  constructor(farm, title, belongs, id = null) {
     this.belongs = belongs;
     this.rows = h("div", { class: "jobs" });
     this.number = h("span", { class: "muted" });
-    this.element = h("section", {}, h("h2", { class: "section" }, title, " ", this.number), this.rows);
+    this.element = h("section", {}, h("h2", { class: "section", id, tabindex: id === null ? null : -1 }, title, " ", this.number), this.rows);
     this.list = new KeyedList(this.rows, (job) => new JobCard(farm, job));
   }
 
@@ -205,7 +153,8 @@ class JobCard {
     setText(this.done, doneText(job));
     setAttribute(this.done, "title", countsText(job.counts));
     setText(this.left, isEnded(job) ? tookText(job) : timeLeft(job));
-    setText(this.who, `${job.submitter} · ${moment(job.created)} · priority ${job.priority}`);
+    const since = job.started === null || isEnded(job) ? moment(job.created) : `rendering since ${moment(job.started)}`;
+    setText(this.who, `${job.submitter} · ${since} · priority ${job.priority}`);
     setText(this.work, workText(this.farm, job));
     show(this.work, this.work.textContent !== "");
     setText(this.why, job.waiting_because);

@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import io
 import itertools
+import math
 import random
 import time
 from collections.abc import AsyncIterator
@@ -54,6 +55,7 @@ class ServedFarm:
         self.oldest = 0
         self.sequence = 100
         self.streams: set[asyncio.Queue[views.Event | None]] = set()
+        self.attempts: dict[str, list[views.AttemptSpan]] = {}
         self.requests: list[tuple[str, str]] = []
         self.bodies: list[object] = []
 
@@ -254,6 +256,9 @@ class ServedFarm:
         app.router.add_get(f"{api}/jobs/{{job}}/frames/{{frame}}", self._frame)
         app.router.add_get(f"{api}/jobs/{{job}}/frames/{{frame}}/thumbnail", self._thumbnail)
         app.router.add_get(f"{api}/jobs/{{job}}/frames/{{frame}}/files/{{index}}", self._thumbnail)
+        app.router.add_get(f"{api}/jobs/{{job}}/frames/{{frame}}/preview", self._preview)
+        app.router.add_get(f"{api}/jobs/{{job}}/attempts", self._attempts)
+        app.router.add_get(f"{api}/farm/history", self._history)
         app.router.add_get(f"{api}/jobs/{{job}}/script", self._script)
         app.router.add_get(f"{api}/jobs/{{job}}/manifest", self._manifest)
         app.router.add_post(f"{api}/jobs/{{job}}/{{verb}}", self._act)
@@ -369,6 +374,39 @@ class ServedFarm:
             body=draw_picture(int(request.match_info["frame"])), content_type="image/png"
         )
 
+    async def _preview(self, request: web.Request) -> web.Response:
+        return web.Response(
+            body=draw_picture(int(request.match_info["frame"]), (960, 540)),
+            content_type="image/png",
+        )
+
+    async def _attempts(self, request: web.Request) -> web.Response:
+        spans = self.attempts.get(request.match_info["job"], ())
+        ended_after = float(request.query.get("ended_after", "0"))
+        found = [one for one in spans if one.ended is None or one.ended > ended_after]
+        start = int(request.query.get("after", "0"))
+        end = start + int(request.query["limit"])
+        nodes = tuple(views.NodeName(id=one.id, name=one.name) for one in self.nodes.values())
+        following = str(end) if end < len(found) else None
+        return self._json(
+            views.AttemptPage(nodes=nodes, attempts=tuple(found[start:end]), next=following)
+        )
+
+    async def _history(self, _request: web.Request) -> web.Response:
+        minutes = 75
+        rendering = tuple(
+            round(150 * (0.55 + 0.4 * math.sin(minute / 9)), 1) for minute in range(minutes)
+        )
+        return self._json(
+            views.FarmHistory(
+                start=(self.now // 60 - minutes + 1) * 60,
+                minute_seconds=60,
+                rendering=rendering,
+                online=tuple(198.0 if minute > 20 else 150.0 for minute in range(minutes)),
+                frames_done=tuple(int(value * 0.8) for value in rendering),
+            )
+        )
+
     async def _script(self, _request: web.Request) -> web.Response:
         return web.Response(text="import bpy\nprint('<b>not bold</b>')\n")
 
@@ -382,7 +420,9 @@ class ServedFarm:
 
     async def _priority(self, request: web.Request) -> web.Response:
         body = await request.json()
-        return self._json(self.set_job(request.match_info["job"], priority=body["priority"]))
+        self.bodies.append(body)
+        changes = {"priority": body["priority"]} if "priority" in body else {}
+        return self._json(self.set_job(request.match_info["job"], **changes))
 
     async def _remove(self, request: web.Request) -> web.Response:
         job_id = request.match_info["job"]
@@ -430,7 +470,53 @@ class ServedFarm:
         return response
 
 
-def draw_picture(frame: int) -> bytes:
+def render_history(farm: ServedFarm, job_id: str, nodes: list[str]) -> None:
+    """Give every frame of a job that was begun its tries: failures, retries and second copies."""
+    dice = random.Random(3)
+    free_at = [farm.now - 3000.0] * len(nodes)
+    spans: list[views.AttemptSpan] = []
+    places = list(farm.nodes)
+    for number, frame in farm.frames[job_id].items():
+        if frame.state in (FrameState.WAITING, FrameState.CANCELLED):
+            continue
+        before = 0.0
+        tries = 1 + (frame.state is FrameState.FAILED) * 2 + (dice.random() < 0.03)
+        for epoch in range(1, tries + 1):
+            lane = min(range(len(nodes)), key=free_at.__getitem__)
+            started = max(free_at[lane], before)
+            ended = before = started + dice.uniform(20, 60)
+            outcome = "done" if epoch == tries else "crash"
+            if frame.state is FrameState.FAILED:
+                outcome = "memory"
+            is_open = frame.state is FrameState.LEASED and epoch == tries
+            spans.append(
+                views.AttemptSpan(
+                    frame=number, generation=1, epoch=epoch, node=places.index(nodes[lane]),
+                    started=started, ended=None if is_open else ended,
+                    outcome="rendering" if is_open else outcome,
+                    reason="" if outcome == "done" else "Blender ended by signal 11.",
+                )
+            )  # fmt: skip
+            free_at[lane] = ended + 0.4
+            if dice.random() < 0.02 and not is_open:
+                other = (lane + 1) % len(nodes)
+                spans.append(
+                    views.AttemptSpan(
+                        frame=number, generation=1, epoch=90 + epoch,
+                        node=places.index(nodes[other]), started=started + 10, ended=ended,
+                        outcome="superseded",
+                    )
+                )  # fmt: skip
+                free_at[other] = max(free_at[other], ended)
+            stats = FrameStats(seconds=ended - started, peak_memory_bytes=734_003_200)
+            if outcome == "done" and not is_open:
+                farm.frames[job_id][number] = dataclasses.replace(
+                    farm.frames[job_id][number], stats=stats, node=nodes[lane]
+                )
+    farm.attempts[job_id] = spans
+
+
+def draw_picture(frame: int, size: tuple[int, int] = (320, 180)) -> bytes:
     """Return a PNG that differs from frame to frame."""
     picture = Image.new("RGB", (320, 180))
     draw = ImageDraw.Draw(picture)
@@ -438,6 +524,7 @@ def draw_picture(frame: int) -> bytes:
         draw.line((0, y, 320, y), fill=(40 + y // 2, 90, 150 - y // 3))
     x = 20 + (frame * 7) % 240
     draw.ellipse((x, 50, x + 80, 130), fill=(224, 161, 27))
+    picture = picture.resize(size)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
@@ -475,7 +562,11 @@ def large_farm() -> ServedFarm:
         "Title card", [FrameState.DONE] * 48, pictures=True, state=JobState.DONE,
         ended=farm.now - 60, eta_seconds=None,
     )  # fmt: skip
-    farm.nodes[ids[199]] = dataclasses.replace(farm.nodes[ids[199]], state=NodeState.OFFLINE)
+    farm.nodes[ids[199]] = dataclasses.replace(
+        farm.nodes[ids[199]], state=NodeState.OFFLINE, left_job=big, left_frame=6003
+    )
+    render_history(farm, big, ids[:150])
+    render_history(farm, "job0001", ids[140:143])
     farm.nodes[ids[198]] = dataclasses.replace(
         farm.nodes[ids[198]],
         state=NodeState.DISABLED,

@@ -124,12 +124,12 @@ async def test_the_stream_resumes_after_the_last_event_and_misses_nothing():
     async with visit(farm, where="#/jobs/job0000") as seen:
         page = seen.page
         farm.set_frame("job0000", 4, FrameState.LEASED)
-        await expect(page.locator(".legend")).to_contain_text("1 rendering")
+        await expect(page.locator(".state-filter")).to_contain_text("1 rendering")
         farm.drop_streams()
         # Told while nobody listens: only a stream that resumes can know of it.
         farm.set_frame("job0000", 4, FrameState.DONE)
         farm.set_frame("job0000", 5, FrameState.FAILED)
-        await expect(page.locator(".legend")).to_contain_text("1 failed")
+        await expect(page.locator(".state-filter")).to_contain_text("1 failed")
         await expect(page.locator(".connection[data-state=live]")).to_be_visible()
         pages = [path for _, path in farm.requests if path.endswith("/frames")]
         assert len(pages) == 1
@@ -159,7 +159,7 @@ async def test_pause_cancel_and_a_refusal():
         await page.get_by_role("button", name="Keep it").click()
         assert farm.jobs["job0000"].state is JobState.RENDERING
         farm.set_frame("job0000", 5, FrameState.FAILED)
-        await page.get_by_role("button", name="Retry 1").click()
+        await page.get_by_role("button", name="Retry 1", exact=True).click()
         await expect(page.locator(".notice")).to_contain_text("nothing failed")
         seen.complaints.clear()  # The browser reports the 409 itself.
         await page.get_by_role("button", name="Cancel").click()
@@ -216,7 +216,7 @@ async def test_a_changed_frame_changes_its_cell():
         before = await cell_colour(seen.page, 5)
         assert before == await cell_colour(seen.page, 4)
         farm.set_frame("job0000", 6, FrameState.FAILED)
-        await expect(seen.page.locator(".legend")).to_contain_text("1 failed")
+        await expect(seen.page.locator(".state-filter")).to_contain_text("1 failed")
         assert await cell_colour(seen.page, 5) != before
         assert await cell_colour(seen.page, 4) == before
 

@@ -48,7 +48,7 @@ async def test_a_job_from_queued_to_its_last_picture(coordinator, farm, scene, m
         shot = scene("1-5")
         await shot.upload(farm)
         job = await shot.submit(farm)
-        await page.get_by_role("link", name="shot").click()
+        await page.get_by_role("link", name="shot", exact=True).click()
         await expect(page.locator(".job-head .pill")).to_have_text("Queued")
         node = make_node(farm)
         async with node.connected():
@@ -61,7 +61,7 @@ async def test_a_job_from_queued_to_its_last_picture(coordinator, farm, scene, m
             await expect(panel.locator(".attempt")).to_contain_text("box")
             assert await panel.get_by_role("img").evaluate("image => image.naturalWidth") == 8
             await panel.get_by_role("button", name="Render this frame again").click()
-            await expect(page.locator(".legend")).to_contain_text("1 rendering")
+            await expect(page.locator(".state-filter")).to_contain_text("1 rendering")
             await node.render(lambda: len(node.accepted) == 6)
             await expect(page.locator(".job-head .pill")).to_have_text("Done")
             again = await farm.get(f"/api/v1/jobs/{job.id}/frames/3", FrameDetail)
@@ -77,7 +77,7 @@ async def test_pause_priority_cancel_and_remove_reach_the_farm(coordinator, farm
         return (await farm.get(f"/api/v1/jobs/{job.id}", JobDetail)).job
 
     async with signed_in(coordinator) as page:
-        await page.get_by_role("link", name="shot").click()
+        await page.get_by_role("link", name="shot", exact=True).click()
         await page.get_by_role("button", name="Pause").click()
         await expect(page.locator(".job-head .pill")).to_have_text("Paused")
         assert (await now()).paused
@@ -103,7 +103,7 @@ async def test_settings_files_script_and_log(coordinator, farm, scene, make_node
     node = make_node(farm)
     # The script is asked for once before there is one.
     async with signed_in(coordinator, refusals=1) as page, node.connected():
-        await page.get_by_role("link", name="shot").click()
+        await page.get_by_role("link", name="shot", exact=True).click()
         panel = page.get_by_role("tabpanel")
         await page.get_by_role("tab", name="Settings").click()
         await expect(panel).to_contain_text("/home/ada/out/f_####")
@@ -159,5 +159,5 @@ async def test_the_page_lives_through_a_restart_of_the_coordinator(start, scene)
             other = scene("4-6", name="after the restart")
             await other.upload(farm)
             await other.submit(farm)
-        await expect(page.get_by_role("link", name="after the restart")).to_be_visible()
+        await expect(page.get_by_role("link", name="after the restart", exact=True)).to_be_visible()
         await browser.close()
