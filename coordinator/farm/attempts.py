@@ -149,7 +149,12 @@ def blame_frame(state: FarmState, job: Job, lease: Lease, reason: str) -> None:
         # A larger machine is left: what was too small says nothing about the frame.
         too_small = {one.node for one in job.record.penalties if one.too_small}
         blamed = tuple(node for node in failed_on if node not in too_small)
-    if fails_for_good(state.config, blamed, failures, [node.id for node in usable]):
+    able = {node.id for node in usable}
+    if not state.nodes[lease.node].connected:
+        # It was lost over the frame. Were it not counted, the last node of a farm could be lost
+        # over the same frame for ever.
+        able.add(lease.node)
+    if fails_for_good(state.config, blamed, failures, able):
         rivals = list(job.leases_at.get(lease.position, ()))
         if not rivals:
             state.change_frame(job, lease.position, state=FrameState.FAILED)

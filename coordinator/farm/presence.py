@@ -29,7 +29,7 @@ from ...protocol.messages import (
 )
 from ...protocol.node_settings import FarmSettings, NodeSettings, change, effective
 from ...protocol.states import FrameState, JobState
-from .attempts import fail, find_lease, hand_back, lose, take_failure, take_result
+from .attempts import fail, find_lease, hand_back, lose, outgrow, take_failure, take_result
 from .leases import Lease
 from .leasing import ask_back, begin, deadline, forget_asking, hold, release, watch_leases
 from .nodes import Node
@@ -362,6 +362,7 @@ def change_machine(state: FarmState, node: Node, machine: Machine) -> None:
     """The machine can do something else now; frames it already has stay with it."""
     tags = effective(node.record.settings, node.record.farm_settings).tags
     save_node(state, node, machine=replace(machine, tags=tags))
+    outgrow(state, node)
     state.match_node(node)
 
 
