@@ -29,7 +29,7 @@ from .farm.decisions import (
     SaveNode,
     Send,
 )
-from .farm.events import FarmEvent, FarmRefusal, Tick
+from .farm.events import FarmEvent, FarmRefusal, StoodStill, Tick
 from .farm.farm import Farm
 from .feed import EventFeed, FarmViewsNow
 from .load import LoadHistory
@@ -47,6 +47,10 @@ WAKEUP_LEAST_SECONDS = 0.001
 
 DISK_FULL_SECONDS = 2.0
 """Between two tries to store something on a disk that is full."""
+DISK_FULL_ANSWER_SECONDS = 10.0
+"""People who wait for a disk that is full are told so after this, whatever they asked for."""
+DEAF_SECONDS = 5.0
+"""A wake-up that comes so late shows that this process did not run: nobody could be heard."""
 
 _STORED = (SaveJob, SaveFrames, SaveAttempt, SaveNode, SaveEpochCeiling, DeleteJob)
 
@@ -59,6 +63,20 @@ class _Entry:
     event: FarmEvent
     also: Also | None
     answer: asyncio.Future[None] | None
+    is_withdrawn: bool = False
+    """Whoever asked was told that nothing was changed."""
+
+
+class NotYetStored(DiskFull):
+    """It is decided, and will be done as soon as there is room."""
+
+    def __init__(self, sentence: str, stored: asyncio.Future[None]) -> None:
+        super().__init__(sentence)
+        self._stored = stored
+
+    def when_stored(self, call: Callable[[], None]) -> None:
+        """Call this once it is done, or can no longer be."""
+        self._stored.add_done_callback(lambda _: call())
 
 
 class Conductor:
@@ -81,6 +99,12 @@ class Conductor:
         self._on_failure = on_failure
         self._queue: asyncio.Queue[_Entry] = asyncio.Queue(QUEUE_MAX_EVENTS)
         self._failed = ""
+        self._full = ""
+        """What people are told while the disk is full and has been for a while."""
+        self._deciding: list[asyncio.Future[None]] = []
+        """Answers that wait for what is being stored."""
+        self._stored: asyncio.Future[None] | None = None
+        """Done when what waits for room has been stored; None while nothing waits."""
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -123,10 +147,14 @@ class Conductor:
     async def request(self, event: FarmEvent, also: Also | None = None) -> None:
         """Carry out an event of a person; returns when its effect is durable.
 
-        Raises `FarmRefusal` when it cannot be (``also`` is not written then), `StoreError`.
+        Raises `FarmRefusal` when it cannot be (``also`` is not written then), `StoreError`;
+        `DiskFull` when there has been no room for a while and nothing was changed, `NotYetStored`
+        when it will be done as soon as there is.
         """
         if self._failed:
             raise StoreError(self._failed)
+        if self._full:
+            raise DiskFull(self._full)
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         await self._queue.put(_Entry(event, also, answer))
         self._refuse_if_failed()
@@ -156,6 +184,7 @@ class Conductor:
                     else f"The coordinator failed: {error!r}"
                 )
                 self._refuse(batch)
+                self._note_stored()
                 self._on_failure(self._failed)
                 return
             finally:
@@ -179,7 +208,13 @@ class Conductor:
         decisions: list[Decision] = []
         also: list[Also] = []
         answers: list[asyncio.Future[None]] = []
+        now = self.clock.now()
+        wakeup = self.farm.next_wakeup(0.0)
+        if wakeup is not None and now - wakeup > DEAF_SECONDS:
+            decisions += self.farm.apply(StoodStill(seconds=now - wakeup), now)
         for entry in batch:
+            if entry.is_withdrawn:
+                continue
             try:
                 decisions += self.farm.apply(entry.event, self.clock.now())
             except FarmRefusal as refusal:
@@ -193,6 +228,7 @@ class Conductor:
         wakeup = self.farm.next_wakeup(now)
         if wakeup is not None and wakeup <= now:
             decisions += self.farm.apply(Tick(), now)
+        self._deciding = answers
         await self._carry_out(decisions, also)
         for answer in answers:
             if not answer.done():
@@ -234,23 +270,49 @@ class Conductor:
 
         Nothing of it is said to anyone before. Nodes keep what they made meanwhile.
         """
-        is_full = False
+        since: float | None = None
         while True:
             try:
                 await self._store.writer.run(write)
             except DiskFull as error:
                 if self._stopping.is_set():
                     raise
-                if not is_full:
+                if since is None:
                     _log.error("the farm stands still until there is room: error=%s", error)
-                is_full = True
+                    since = self.clock.now()
+                if self.clock.now() - since >= DISK_FULL_ANSWER_SECONDS:
+                    self._tell_full(str(error))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(DISK_FULL_SECONDS):
                         await self._stopping.wait()
             else:
-                if is_full:
+                self._note_stored()
+                if since is not None:
                     _log.info("there is room again, the farm goes on")
                 return
+
+    def _note_stored(self) -> None:
+        self._full = ""
+        if self._stored is not None:
+            self._stored.set_result(None)
+            self._stored = None
+
+    def _tell_full(self, sentence: str) -> None:
+        """Let nobody wait for a disk that may be full for hours."""
+        if self._stored is None:
+            self._stored = asyncio.get_running_loop().create_future()
+        self._full = f"{sentence} Nothing was changed."
+        later = f"{sentence} What you asked for is noted and will be done as soon as there is room."
+        for answer in self._deciding:
+            if not answer.done():
+                answer.set_exception(NotYetStored(later, self._stored))
+        waiting = [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+        for entry in waiting:
+            if entry.answer is not None and not entry.is_withdrawn:
+                entry.is_withdrawn = True
+                _answer(entry, DiskFull(self._full))
+            self._queue.put_nowait(entry)
+            self._queue.task_done()
 
     def _refuse(self, batch: list[_Entry]) -> None:
         while not self._queue.empty():

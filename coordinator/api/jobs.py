@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from http import HTTPStatus
 
 from aiohttp import web
@@ -20,6 +21,7 @@ from ...protocol.job import FrameOrder, Limits
 from ...protocol.states import JobState
 from ...protocol.views import JobDetail, JobSubmission, JobView
 from ..acceptance import check_scene, check_spec, read_manifest
+from ..conductor import NotYetStored
 from ..farm.changing import check_change
 from ..farm.events import (
     FarmEvent,
@@ -75,7 +77,11 @@ def routes() -> list[web.RouteDef]:
 @guard.serves(*guard.STEER)
 async def submit(request: web.Request) -> web.StreamResponse:
     """Take a job whose whole scene is here."""
-    submission = await read_json(request, JobSubmission)
+    return await accept(request, await read_json(request, JobSubmission))
+
+
+async def accept(request: web.Request, submission: JobSubmission) -> web.StreamResponse:
+    """Queue a job, once for each ``Idempotency-Key``."""
     key = request.headers.get("Idempotency-Key", "")
     if len(key) > KEY_MAX_CHARS:
         raise Refused(
@@ -131,6 +137,7 @@ async def _submit(request: web.Request, submission: JobSubmission, key: str, bod
                 Retry_After=str(RETRY_AFTER_SECONDS),
             )
         in_submission.add(key)
+    is_pending = False
     try:
         # A second look, now that nobody else can be at it: the first one may have just ended.
         job = await _submitted_before(request, key, body)
@@ -161,8 +168,14 @@ async def _submit(request: web.Request, submission: JobSubmission, key: str, bod
             ),
             also,
         )
+    except NotYetStored as later:
+        # It will be a job: until it is, the same key must not make another.
+        is_pending = True
+        later.when_stored(partial(in_submission.discard, key))
+        raise
     finally:
-        in_submission.discard(key)
+        if not is_pending:
+            in_submission.discard(key)
     return job
 
 

@@ -70,6 +70,30 @@ class Tick:
     """Time has passed; due when `Farm.next_wakeup` says so. A tick too many does no harm."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultsLost:
+    """Files of finished frames are gone from the coordinator's disk, or damaged on it.
+
+    Those frames are rendered again under a new generation; an ended job opens for it.
+    """
+
+    job: str
+    frames: tuple[tuple[int, int], ...]
+    """Number of the frame and generation of the result that is lost."""
+    reason: str
+    """One sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoodStill:
+    """The coordinator did not listen for so long: its disk was full, or it did not run.
+
+    Silence and slowness of that time mean nothing: every lease runs anew in full.
+    """
+
+    seconds: float
+
+
 # --- people ----------------------------------------------------------------------------------
 
 
@@ -201,6 +225,8 @@ FarmEvent = (
     | NodeDisconnected
     | MessageReceived
     | Tick
+    | ResultsLost
+    | StoodStill
     | JobSubmitted
     | JobCancelled
     | JobPaused

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ...protocol.messages import FrameRef
-from . import orders, presence
+from . import orders, presence, repair
 from .attempts import forgive
 from .changing import change
 from .config import FarmConfig
@@ -34,9 +34,11 @@ from .events import (
     NodeEnabled,
     NodeForgiven,
     NodeJoined,
+    ResultsLost,
     RetryRequested,
     ScoutsApproved,
     ScoutsRejected,
+    StoodStill,
     Tick,
 )
 from .jobs import open_job
@@ -213,6 +215,8 @@ class Farm(FarmViews):
                 presence.configure(state, node, event.changes, event.reset)
             case JobSubmitted():
                 orders.submit(state, event)
+            case ResultsLost() | StoodStill():
+                repair.handle(state, event)
             case _:
                 self._handle_order(event)
 

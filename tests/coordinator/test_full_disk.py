@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import pytest
 from rendermill.coordinator import app, conductor
@@ -12,6 +13,7 @@ from rendermill.coordinator.store import StoreFailed
 from rendermill.protocol.states import JobState
 from rendermill.protocol.views import JobPage
 from rendermill.wire.connection import FarmConnection
+from rendermill.wire.errors import Refused
 
 
 async def limit_pages(coordinator, more: int) -> None:
@@ -22,6 +24,12 @@ async def limit_pages(coordinator, more: int) -> None:
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages + more}")
 
     await coordinator.store.writer.run(work)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not true():  # noqa: ASYNC110 - nothing tells of what is inside
+            await asyncio.sleep(0.01)
 
 
 class Standstill(logging.Handler):
@@ -39,6 +47,8 @@ class Standstill(logging.Handler):
 @pytest.fixture
 async def standstill(monkeypatch):
     monkeypatch.setattr(conductor, "DISK_FULL_SECONDS", 0.05)
+    # However slow this machine is: only what asks for it is answered while it stands still.
+    monkeypatch.setattr(conductor, "DISK_FULL_ANSWER_SECONDS", 3600.0)
     handler = Standstill()
     logger = logging.getLogger(conductor.__name__)
     logger.addHandler(handler)
@@ -83,6 +93,39 @@ async def test_it_can_be_stopped_while_the_disk_is_full(start, scene, standstill
     again = await start()
     async with FarmConnection(again.credentials) as farm:
         assert not (await farm.get("/api/v1/jobs", JobPage)).jobs
+
+
+async def test_nobody_waits_for_hours_and_what_was_decided_is_done_once(
+    start, scene, make_node, standstill, monkeypatch
+):
+    """507 after a while, for what is noted and for what is not; then all goes on by itself."""
+    coordinator = await start()
+    async with FarmConnection(coordinator.credentials, patience_seconds=0) as farm:
+        shot = scene(view_layers=("layer" * 20_000,))
+        await shot.upload(farm)
+        await limit_pages(coordinator, 1)
+        first = asyncio.create_task(shot.submit(farm, "one"))
+        await asyncio.wait_for(standstill.wait(), 60)
+        second = asyncio.create_task(shot.submit(farm, "two"))
+        await until(lambda: coordinator.conductor._queue.qsize() == 1)
+        monkeypatch.setattr(conductor, "DISK_FULL_ANSWER_SECONDS", 0.0)
+        with pytest.raises(Refused, match="will be done as soon as there is room") as noted:
+            await asyncio.wait_for(first, 60)
+        with pytest.raises(Refused, match="Nothing was changed") as refused:
+            await asyncio.wait_for(second, 60)
+        assert noted.value.problem.status == refused.value.problem.status == 507
+        with pytest.raises(Refused, match="being submitted right now"):
+            await shot.submit(farm, "one")
+        with pytest.raises(Refused, match="Nothing was changed"):
+            await shot.submit(farm, "three")
+        await limit_pages(coordinator, 1 << 20)
+        await until(lambda: coordinator.conductor._stored is None)
+        jobs = (await farm.get("/api/v1/jobs", JobPage)).jobs
+        assert (await shot.submit(farm, "one")).id == jobs[0].id
+        node = make_node(farm)
+        async with node.connected():
+            await asyncio.wait_for(node.render(lambda: len(node.accepted) == 3), 60)
+        assert [job.id for job in (await farm.get("/api/v1/jobs", JobPage)).jobs] == [jobs[0].id]
 
 
 async def test_who_waits_for_a_place_in_the_queue_hears_of_the_failure_too(start, monkeypatch):
