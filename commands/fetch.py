@@ -1,4 +1,4 @@
-"""``rendermill fetch JOB``: bring the frames of a job to this machine, as they come."""
+"""``rendermill fetch JOB``: bring what a job makes to this machine, as it comes."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="replace files that are in the way (default: as the scene says; never in --output)",
     )
+    parser.add_argument(
+        "--film-frames",
+        action="store_true",
+        help="of a film bring the frames too, into a folder named after it",
+    )
     add_farm_arguments(parser)
 
 
@@ -45,6 +50,7 @@ def run(args: argparse.Namespace) -> ExitCode:
             args.job,
             destination=destination,
             overwrite=args.overwrite,
+            film_frames=args.film_frames,
             is_quiet=args.json,
         )
         if args.json:
@@ -62,6 +68,7 @@ async def bring_home(
     *,
     destination: Path | None = None,
     overwrite: bool | None = None,
+    film_frames: bool = False,
     is_quiet: bool = False,
 ) -> tuple[ExitCode, Delivered]:
     """Deliver a job with a progress bar; 0 when it is done, 1 when it failed or was cancelled."""
@@ -72,6 +79,7 @@ async def bring_home(
                 job,
                 destination=destination,
                 overwrite=overwrite,
+                film_frames=film_frames,
                 progress=lambda progress: _show(bar, progress),
             )
         except asyncio.CancelledError:
@@ -88,14 +96,18 @@ async def bring_home(
 def _show(bar: ProgressBar, progress: DeliveryProgress) -> None:
     job = progress.job
     total = frame_total(job)
-    parts = [f"{progress.frames_here}/{total} frames here"]
+    is_film = job.film is not None
+    parts = [f"{progress.frames_here}/{total} frames {'done' if is_film else 'here'}"]
     if job.eta_seconds:
         parts.append(f"{duration(job.eta_seconds)} left")
     if job.waiting_because:
         parts.append(job.waiting_because)
+    fraction = progress.frames_here / total if total else None
+    if job.film is not None and job.state is JobState.ASSEMBLING:
+        fraction = job.film.progress
     bar.show(
         f"{job.name}: {job_state(job)}",
-        progress.frames_here / total if total else None,
+        fraction,
         ", ".join(parts),
     )
 
@@ -110,6 +122,7 @@ def delivered_json(delivered: Delivered) -> dict[str, object]:
         "files": [str(path) for path in delivered.files],
         "kept": [str(path) for path in delivered.kept],
         "folders": [str(path) for path in delivered.folders],
+        "film": None if delivered.film is None else str(delivered.film),
     }
 
 
@@ -117,12 +130,22 @@ def print_delivered(delivered: Delivered) -> None:
     """Say what a delivery ended with."""
     job = delivered.job
     where = ", ".join(map(str, delivered.folders)) or "no folder"
-    print(
-        f"Job {job.id} is {job_state(job)}: {delivered.frames} of {frame_total(job)} frames here, "
-        f"{len(delivered.files)} files in {where}."
-    )
-    if job.problem:
-        print(printable(job.problem))
+    if job.film is None:
+        print(
+            f"Job {job.id} is {job_state(job)}: {delivered.frames} of {frame_total(job)} frames "
+            f"here, {len(delivered.files)} files in {where}."
+        )
+    elif delivered.film is not None:
+        print(f"Job {job.id} is {job_state(job)}: the film is here, {delivered.film}.")
+    else:
+        print(
+            f"Job {job.id} is {job_state(job)}, without a film here: {job.counts.done} of "
+            f"{frame_total(job)} frames are rendered; `rendermill fetch {job.id} --film-frames` "
+            "brings them."
+        )
+    problems = dict.fromkeys((job.problem, "" if job.film is None else job.film.problem))
+    for problem in filter(None, problems):
+        print(printable(problem))
     if delivered.kept:
         print(
             f"{len(delivered.kept)} files were there before and were kept (--overwrite replaces "

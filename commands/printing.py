@@ -77,6 +77,8 @@ def job_state(job: JobView) -> str:
     """Return the state of a job for people."""
     if job.paused and job.state in (JobState.QUEUED, JobState.RENDERING):
         return "paused"
+    if job.state is JobState.ASSEMBLING and job.film is not None:
+        return f"encoding film {job.film.progress:.0%}"
     return job.state.value
 
 

@@ -1,4 +1,4 @@
-"""Bring the frames of a job home as they come, under the names Blender would have given them.
+"""Bring what a job makes home as it comes, under the names Blender would have given it.
 
     delivered = await deliver(farm, job_id, progress=show)
 
@@ -7,6 +7,9 @@ final name. What lies there already is kept when it is the same, and replaced on
 delivery made it or the scene (or the caller) says that existing files may be overwritten. The
 delivery may stop at any moment and go on later; see `delivery_record`. Where files go is what the
 scene said when it was sent from here (`sent_jobs`), never what the coordinator says.
+
+Of a job that asks for a film, the film comes when it is encoded. Its frames stay on the farm,
+unless they are wanted too: then they go into a folder named after the film.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ...protocol.job import JobSpec
 from ...protocol.manifest import ManifestError, check_path
@@ -30,6 +33,8 @@ from .delivery_record import DeliveryRecord, open_record
 from .errors import DeliveryError
 from .sent_jobs import recall_sent
 
+MAIN = "main"
+"""Id of the output root that stands for the render output."""
 DOWNLOADS_IN_FLIGHT = 4
 PAGE_FRAMES = 500
 
@@ -40,7 +45,7 @@ class DeliveryProgress:
 
     job: JobView
     frames_here: int
-    """Frames of which every file is in its place (or kept as it was)."""
+    """Frames of which every file that is wanted is in its place (or kept as it was)."""
     bytes_here: int
     newest: Path | None
     """The file delivered last: what a viewer may show."""
@@ -60,6 +65,8 @@ class Delivered:
     """Files that were there before with other contents and were not overwritten."""
     folders: tuple[Path, ...]
     """Where they are: the output folders, each once."""
+    film: Path | None = None
+    """The film; None where there is none, or another file was kept in its place."""
 
 
 async def deliver(
@@ -68,6 +75,7 @@ async def deliver(
     *,
     destination: Path | None = None,
     overwrite: bool | None = None,
+    film_frames: bool = False,
     progress: Callable[[DeliveryProgress], None] | None = None,
 ) -> Delivered:
     """Follow a job and download each finished frame; returns when it has ended and all is here.
@@ -76,9 +84,10 @@ async def deliver(
     it, every File Output node into a folder of its own below. A job that was not sent from here
     needs one. ``overwrite``: True also replaces files that were changed after their delivery, False
     none that this delivery did not make; None: as the scene's *Overwrite* says in its own folders,
-    and as False in another. ``progress`` is called from the loop's thread. Raises
-    `FarmError`, `NotFound` also when the job is deleted meanwhile; `DeliveryError` for a folder
-    that cannot be written.
+    and as False in another. ``film_frames``: bring the frames of a film too, even where the artist
+    did not ask for them when the scene was sent. ``progress`` is called from the loop's thread.
+    Raises `FarmError`, `NotFound` also when the job is deleted meanwhile; `DeliveryError` for a
+    folder that cannot be written.
     """
     # The number first, the frames after it: what happens in between comes as an event.
     after = (await farm.get("/api/v1/farm", FarmView)).sequence
@@ -106,6 +115,7 @@ async def deliver(
             record,
             may_overwrite=overwrite,
             insists=insists,
+            wants_pictures=film_frames or spec.film is None or spec.film.keep_frames,
             progress=progress,
         )
         return await work.run(after)
@@ -130,7 +140,7 @@ def output_path(spec: JobSpec, file: FrameFile, destination: Path | None = None)
     if root is None:
         raise DeliveryError(f"The file {file.path!r} belongs to no output of the job.")
     if destination is not None:
-        folder = destination if root.id == "main" else destination / check_path(root.id)
+        folder = destination if root.id == MAIN else destination / check_path(root.id)
     else:
         folder = Path(root.folder)
     if not folder.is_absolute():
@@ -160,9 +170,13 @@ class _Delivery:
     may_overwrite: bool
     insists: bool
     """Whether even a file that was changed after its delivery is replaced."""
+    wants_pictures: bool
+    """False: of the render output only the film."""
     progress: Callable[[DeliveryProgress], None] | None
     here: dict[int, tuple[FrameFile, ...]] = field(default_factory=dict)
-    """Frames of which every file is in its place, and which files those are."""
+    """Frames of which every wanted file is in its place, and which files those are."""
+    film: FrameFile | None = None
+    """The film, once it is here."""
     kept: set[Path] = field(default_factory=set)
     bytes_here: int = 0
     newest: Path | None = None
@@ -182,17 +196,17 @@ class _Delivery:
                 task.cancel()
             await asyncio.gather(*self.running.values(), return_exceptions=True)
         await asyncio.to_thread(self.record.complete)
-        targets = sorted(
-            output_path(self.spec, file, self.record.destination)
-            for files in self.here.values()
-            for file in files
-        )
+        targets = sorted(self._target(file) for files in self.here.values() for file in files)
+        film = None if self.film is None else self._target(self.film)
+        if film is not None:
+            targets.append(film)
         return Delivered(
             job=self.detail.job,
             frames=len(self.here),
             files=tuple(path for path in targets if path not in self.kept),
             kept=tuple(sorted(self.kept)),
             folders=tuple(dict.fromkeys(path.parent for path in targets)),
+            film=None if film in self.kept else film,
         )
 
     async def _follow(self, after: int) -> None:
@@ -220,11 +234,12 @@ class _Delivery:
         while True:
             await asyncio.gather(*self.running.values())
             self.running.clear()
-            before = dict(self.here)
+            before = dict(self.here), self.film
             await self._refresh()
             await self._sweep()
             await asyncio.gather(*self.running.values())
-            if before == self.here:
+            await self._fetch_film()
+            if before == (self.here, self.film):
                 self._report()
                 return
 
@@ -251,6 +266,7 @@ class _Delivery:
                 return
 
     async def _want(self, frame: FrameView) -> None:
+        frame = replace(frame, files=self._wanted(frame.files))
         if frame.state is not FrameState.DONE or self.here.get(frame.frame) == frame.files:
             return
         earlier = self.running.pop(frame.frame, None)
@@ -260,6 +276,35 @@ class _Delivery:
             if self.here.get(frame.frame) == frame.files:
                 return
         self.running[frame.frame] = asyncio.create_task(self._fetch(frame))
+
+    def _wanted(self, files: tuple[FrameFile, ...]) -> tuple[FrameFile, ...]:
+        """Return the files of a frame to bring; those of a film go into a folder of its name."""
+        film = self.spec.film
+        if film is None:
+            return files
+        folder = PurePosixPath(film.name).with_suffix("")
+        if str(folder) == film.name:
+            # A film without an ending has that very name.
+            folder = folder.with_name(f"{folder.name}_frames")
+        return tuple(
+            replace(file, path=str(folder / file.path)) if file.root == MAIN else file
+            for file in files
+            if file.root != MAIN or self.wants_pictures
+        )
+
+    async def _fetch_film(self) -> None:
+        made, film = self.detail.job.film, self.spec.film
+        if made is None or film is None or not made.sha256:
+            return
+        file = FrameFile(root=MAIN, path=film.name, sha256=made.sha256, length=made.length)
+        if self.film != file:
+            # A viewer of pictures has no use for it.
+            newest = self.newest
+            await self._fetch_file(file)
+            self.newest, self.film = newest, file
+
+    def _target(self, file: FrameFile) -> Path:
+        return output_path(self.spec, file, self.record.destination)
 
     def _raise_failure(self) -> None:
         for number, task in list(self.running.items()):
@@ -276,7 +321,7 @@ class _Delivery:
         self._report()
 
     async def _fetch_file(self, file: FrameFile) -> None:
-        target = output_path(self.spec, file, self.record.destination)
+        target = self._target(file)
         try:
             if await asyncio.to_thread(self._is_settled, target, file):
                 return

@@ -56,8 +56,8 @@ def capture(
     ``frames`` is a range in the grammar of `protocol.frames`; without it an animation has the
     scene's frames and an image the current one. ``snapshot`` is the copy that travels (see
     `snapshot.save_snapshot`); without it the saved file itself travels, which lacks unsaved
-    changes. ``film_frames``: of a film the frames are wanted, too. ``dependencies`` may be found beforehand, step by step, and so may their ``tree``
-    (of `blend_path` and those files).
+    changes. ``film_frames``: of a film the frames are wanted, too. ``dependencies`` may be
+    found beforehand, step by step, and so may their ``tree`` (of `blend_path` and those files).
 
     Raises `CaptureError` and `protocol.frames.FrameRangeError`.
     """

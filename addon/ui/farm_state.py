@@ -248,7 +248,9 @@ def job_word(job: JobView) -> str:
 
 
 def job_fraction(job: JobView) -> float:
-    """Part of the frames that are done, 0 to 1."""
+    """Part of the frames that are done, 0 to 1; of the film once that is being encoded."""
+    if job.film is not None and job.state is JobState.ASSEMBLING:
+        return job.film.progress
     counts = job.counts
     total = counts.waiting + counts.leased + counts.done + counts.failed + counts.cancelled
     return counts.done / total if total else 0.0
@@ -262,6 +264,8 @@ def job_total(job: JobView) -> int:
 
 def job_text(job: JobView) -> str:
     """How far a job is, in a line: "87 of 250 frames, about 12 min left"."""
+    if job.film is not None and job.state is JobState.ASSEMBLING:
+        return f"Encoding film {job.film.progress:.0%}"
     text = f"{job.counts.done} of {job_total(job)} frames"
     if job.counts.failed:
         text += f", {job.counts.failed} failed"

@@ -90,6 +90,8 @@ def _show_pictures(scene: Any, pictures: list[tuple[int, str]], image: dict[str,
     editor.channels[channel].mute = False
     is_linear = image["file_format"] == "OPEN_EXR"
     strip.alpha_mode = "PREMUL" if is_linear else "STRAIGHT"
+    if not strip.colorspace_settings.name:
+        raise Refused(f"Blender cannot read the picture of frame {first}.", "node")
     # The strip's own space: nothing is converted on the way into the sequencer or out of it.
     scene.sequencer_colorspace_settings.name = strip.colorspace_settings.name
     if not is_linear:

@@ -128,6 +128,13 @@ def sequenced(folder):
     text.text = "farm"
 
 
+def full(folder):
+    """A strip in the highest channel of all."""
+    scene = basis(folder)
+    video(scene, "MPEG4", "H264")
+    strips_of(scene).new_effect(name="Top", type="COLOR", channel=128, frame_start=1, **length(9))
+
+
 def length(frames):
     return {"length": frames} if bpy.app.version >= (5, 0, 0) else {"frame_end": 1 + frames}
 
