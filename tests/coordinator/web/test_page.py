@@ -247,19 +247,13 @@ async def test_a_frame_shows_its_picture_files_attempts_and_is_rendered_again():
         assert farm.bodies == [{"frames": "2"}]
 
 
-async def test_nodes_are_filtered_drained_and_enabled():
-    farm = large_farm()
-    async with visit(farm, where="#/nodes") as seen:
+async def test_nodes_are_filtered():
+    async with visit(large_farm(), where="#/nodes") as seen:
         page = seen.page
         await expect(page.locator(".node-card")).to_have_count(200)
         await page.get_by_label("Filter nodes").fill("node-004 optix")
         await expect(page.locator(".node-card")).to_have_count(1)
-        card = page.locator(".node-card")
-        await expect(card).to_contain_text("Feature film, reel 3")
-        await card.get_by_role("button", name="Drain").click()
-        await expect(card.locator(".pill")).to_have_text("Draining")
-        await card.get_by_role("button", name="Enable").click()
-        await expect(card.locator(".pill")).to_have_text("Idle")
+        await expect(page.locator(".node-card")).to_contain_text("Feature film, reel 3")
 
 
 async def test_a_job_that_is_not_there_is_said_to_be_missing():

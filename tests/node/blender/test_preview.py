@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageChops, ImageStat
 from rendermill.protocol.job import FrameImage, JobKind, JobSpec, Requirements, SceneRoot
+from rendermill.protocol.machine import BlenderInfo
 
 from .conftest import PYTHONS, VERSIONS, output
 
@@ -30,6 +32,17 @@ def difference(one: Image.Image, other: Image.Image) -> float:
     return sum(stat.mean) / 3
 
 
+def make(python: Path, *arguments: str) -> None:
+    made = subprocess.run(
+        [str(python), str(MAKER), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr + made.stdout
+
+
 def spec(folder: Path, version: str, file_format: str) -> JobSpec:
     return JobSpec(
         name="preview",
@@ -49,21 +62,12 @@ def spec(folder: Path, version: str, file_format: str) -> JobSpec:
 async def test_it_shows_what_the_render_window_would(
     make_session, tmp_path, version, view, look, file_format, depth
 ):
-    from rendermill.protocol.machine import BlenderInfo
-
     python = PYTHONS[version]
     if not python.exists():
         pytest.skip(f"There is no environment with bpy {version} at {python}.")
     scene = tmp_path / "workspace" / "scene"
     scene.mkdir(parents=True)
-    made = subprocess.run(
-        [str(python), str(MAKER), str(scene), view, look, file_format, depth],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert made.returncode == 0, made.stderr + made.stdout
+    await asyncio.to_thread(make, python, str(scene), view, look, file_format, depth)
     info = BlenderInfo(version=VERSIONS[version], path=str(python), is_module=True)
     session = make_session()
     await session.start(info)
