@@ -15,7 +15,7 @@ import pytest
 from rendermill.commands.packing import Packing, choose_blender, pack
 from rendermill.protocol.scene import CapturedScene
 
-from .farm_under_fault import FarmUnderFault
+from .farm_under_fault import TEST_SECONDS, FarmUnderFault
 
 ROUNDS_VARIABLE = "RENDERMILL_FAULT_ROUNDS"
 """How often each test with random faults runs, each time with another seed; 1 when not given."""
@@ -68,6 +68,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         rounds = int(os.environ.get(ROUNDS_VARIABLE, "1"))
         seeds = range(first, first + rounds)
         metafunc.parametrize("seed", seeds, ids=[f"seed{seed}" for seed in seeds])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test here the time that many waits may take together."""
+    folder = Path(__file__).parent
+    for item in items:
+        if item.path.parent == folder and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TEST_SECONDS))
 
 
 @pytest.fixture
