@@ -22,7 +22,7 @@ STUDIO, BOX = "rmill-studio", "rmill-box"
 
 
 def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=30)
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=120)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ class Host:
         for process in self.started:
             process.terminate()
         for process in self.started:
-            process.wait(60)
+            process.wait(180)
 
 
 def test_a_token_is_all_that_is_typed(

@@ -21,7 +21,7 @@ from rendermill.protocol.job import (
 )
 from rendermill.protocol.machine import BlenderInfo
 
-from .coordinator import Coordinator
+from .coordinator import PATIENCE_SECONDS, Coordinator
 from .session import ScriptedSession
 
 BLENDER = BlenderInfo(version=(4, 5, 3), path="/opt/blender", is_module=False, engines=("CYCLES",))
@@ -65,7 +65,7 @@ class Running:
     async def stop(self) -> None:
         """Stop it in good order and raise what it raised."""
         self.node.stop()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await self.task
 
     async def crash(self) -> None:
@@ -136,5 +136,5 @@ async def start_node(tmp_path: Path, home: Path) -> AsyncIterator[StartNode]:
         if not one.task.done():
             one.node.stop()
             one.node.stop()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await asyncio.gather(one.task, return_exceptions=True)

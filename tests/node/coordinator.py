@@ -35,6 +35,8 @@ M = TypeVar("M")
 
 TOKEN = "token-of-the-test"
 FARM_ID = "farm-of-the-test"
+PATIENCE_SECONDS = 120.0
+"""Only so that a test that hangs ends: a disk may stand still for half a minute."""
 
 
 @dataclass
@@ -126,7 +128,7 @@ class Coordinator:
                     return message
             return None
 
-        async with self._arrived, asyncio.timeout(60):
+        async with self._arrived, asyncio.timeout(PATIENCE_SECONDS):
             await self._arrived.wait_for(lambda: found() is not None)
         message = found()
         assert message is not None

@@ -30,7 +30,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", COMMAND, *words],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -374,4 +373,4 @@ async def test_a_mistake_in_the_node_is_told_and_the_node_goes_on(
     assert failed.kind is FailureKind.NODE
     assert "ZeroDivisionError" in failed.reason
     await coordinator.hears(FrameDone, lambda done: done.frame == ref(2))
-    await asyncio.wait_for(node.stop(), 30)
+    await node.stop()

@@ -33,7 +33,7 @@ SCENE = {"scene/shot.blend": b"BLENDER" * 100}
 
 async def told(node: Running, kind: NoticeKind, count: int = 1) -> None:
     """Wait until the node has told this so often."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while len(node.told(kind)) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 

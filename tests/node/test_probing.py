@@ -59,12 +59,12 @@ async def start_prober(tmp_path: Path, home: Path) -> AsyncIterator[StartProber]
     for node, task in running:
         node.stop()
         node.stop()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             await asyncio.gather(task, return_exceptions=True)
 
 
 async def pid_in(path: Path) -> int:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not (said := written(path)).endswith("\n"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     return int(said)
@@ -129,7 +129,7 @@ async def test_a_blender_that_ends_while_the_scene_comes_is_started_again(
         Assign(job="job-1", frames=(ref(1),), manifest=manifest, spec=job_spec())
     )
     await coordinator.asked.wait()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not node.session.starts:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     await node.session.close()

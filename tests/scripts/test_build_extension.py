@@ -115,7 +115,7 @@ def coordinator(tmp_path: Path) -> Iterator[dict[str, str]]:
             yield {**variables, "URL": json.loads(line)["url"]}
         finally:
             process.terminate()
-            assert process.wait(30) == 0
+            assert process.wait(120) == 0
 
 
 def test_only_what_belongs_in_it_travels(extension: Path) -> None:
@@ -174,6 +174,6 @@ def _frames_of_the_only_job(coordinator: dict[str, str]) -> str:
         coordinator["URL"] + "/api/v1/jobs",
         headers={"Authorization": f"Bearer {json.loads(local)['token']}"},
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=120) as answer:
         (job,) = json.load(answer)["jobs"]
     return job["frames"]

@@ -19,7 +19,7 @@ async def test_one_that_is_being_closed_is_not_taken_for_a_warm_one(
     session = make_session(idle_seconds=0.01)
     await session.start(HERE)
     first = session.pid
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while session._closing is None:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
     session.options = replace(session.options, idle_seconds=0.0)

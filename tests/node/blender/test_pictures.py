@@ -135,7 +135,7 @@ def test_the_script_renders_the_same_by_hand(studio, tmp_path):
         [studio.info.path, str(source), str(parameters)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr

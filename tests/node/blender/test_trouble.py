@@ -20,7 +20,7 @@ from rendermill.protocol.job import Device, FrameImage, Limits, OutputRoot, Requ
 from rendermill.protocol.messages import FailureKind
 
 LARGE = FrameImage(width=256, height=256, file_format="PNG")
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds after which a test gives up on something that must happen."""
 
 
@@ -301,7 +301,7 @@ async def test_blender_ends_with_its_node(studio, tmp_path):
         line = await asyncio.to_thread(node.stdout.readline)
         blender = psutil.Process(int(line))
         node.kill()
-    gone, alive = await asyncio.to_thread(psutil.wait_procs, [blender], 20)
+    gone, alive = await asyncio.to_thread(psutil.wait_procs, [blender], PATIENCE)
     assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
     assert gone or alive
 
