@@ -1,4 +1,4 @@
-"""``rendermill cancel | pause | resume | retry JOB``."""
+"""``rendermill cancel | pause | resume | retry | approve | reject | remove JOB``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..protocol.frames import format_frames, parse_frames
 from ..protocol.views import JobView
 from ..wire.connection import FarmConnection
 from .exit_codes import ExitCode
-from .printing import frame_total, job_state, print_json
+from .printing import frame_total, job_state, print_json, printable
 from .session import add_farm_arguments, run_on_farm
 
 
@@ -31,12 +31,26 @@ def run(args: argparse.Namespace) -> ExitCode:
         body = None
         if getattr(args, "frames", None):
             body = {"frames": format_frames(parse_frames(args.frames))}
-        job = await farm.post(f"/api/v1/jobs/{args.job}/{args.command}", JobView, body=body)
-        if args.json:
-            print_json(job)
-        else:
-            done = f"{job.counts.done} of {frame_total(job)} frames done"
-            print(f"{job.id} is {job_state(job)}, {done}.")
+        path = f"/api/v1/jobs/{args.job}"
+        if args.command == "remove":
+            await farm.delete(path)
+            if args.json:
+                print_json({"id": args.job, "removed": True})
+            else:
+                print(f"{args.job} is gone, with the frames that the farm kept of it.")
+            return ExitCode.DONE
+        print_job(await farm.post(f"{path}/{args.command}", JobView, body=body), is_json=args.json)
         return ExitCode.DONE
 
     return run_on_farm(args, work)
+
+
+def print_job(job: JobView, *, is_json: bool) -> None:
+    """Print how a job stands after it was acted on."""
+    if is_json:
+        print_json(job)
+        return
+    done = f"{job.counts.done} of {frame_total(job)} frames done"
+    print(f"{job.id} is {job_state(job)}, {done}.")
+    if job.waiting_because:
+        print(printable(job.waiting_because))

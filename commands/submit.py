@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from ..addon.client.delivery import Delivered
@@ -11,7 +12,7 @@ from ..addon.client.errors import ClientError
 from ..addon.client.submission import Stage, SubmitProgress, Submitted, submit
 from ..protocol.codec import to_plain
 from ..protocol.frames import parse_frames
-from ..protocol.job import PRIORITY_MAX, PRIORITY_MIN, PRIORITY_NORMAL, JobKind
+from ..protocol.job import PRIORITY_NORMAL, JobKind
 from ..wire.connection import FarmConnection
 from ..wire.places import user_label
 from .exit_codes import ExitCode, UsageError
@@ -19,6 +20,7 @@ from .fetch import bring_home, delivered_json, print_delivered
 from .packing import Finding, Packed, Packing, choose_blender, pack, scratch_folder
 from .printing import frame_total, print_json, size
 from .progress import ProgressBar
+from .scheduling import add_scheduling_arguments, scheduled
 from .session import add_farm_arguments, run_on_farm
 
 
@@ -35,11 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="PATH", default="", help="output path, as Blender's -o takes it"
     )
+    add_scheduling_arguments(parser)
     parser.add_argument(
-        "--priority",
-        type=int,
-        default=PRIORITY_NORMAL,
-        help=f"{PRIORITY_MIN} to {PRIORITY_MAX} (default: {PRIORITY_NORMAL})",
+        "--scouts", action="store_true", help="first, middle and last frame; the rest on approval"
+    )
+    parser.add_argument(
+        "--after",
+        action="append",
+        metavar="JOB",
+        default=[],
+        help="begin when this job is done (may be repeated)",
     )
     parser.add_argument(
         "--blender",
@@ -76,9 +83,11 @@ def run(args: argparse.Namespace) -> ExitCode:
             bar.show(f"Packing {packing.blend.name}", None)
             packed = await pack(blender, packing, Path(folder))
             _judge(packed, args.send_anyway)
+            spec = await scheduled(farm, args, packed.captured.spec)
+            spec = replace(spec, scouts=args.scouts, depends_on=tuple(args.after))
             submitted = await submit(
                 farm,
-                packed.captured,
+                replace(packed.captured, spec=spec),
                 progress=lambda progress: _show(bar, progress),
                 send_anyway=args.send_anyway,
             )
@@ -101,8 +110,6 @@ def _packing(args: argparse.Namespace) -> Packing:
     blend = args.scene_file.expanduser().absolute()
     if not blend.is_file():
         raise UsageError(f"There is no file {blend}.")
-    if not PRIORITY_MIN <= args.priority <= PRIORITY_MAX:
-        raise UsageError(f"The priority is {PRIORITY_MIN} to {PRIORITY_MAX}, not {args.priority}.")
     try:
         frames = parse_frames(args.frames) if args.frames else ()
     except ValueError as error:
@@ -121,7 +128,7 @@ def _packing(args: argparse.Namespace) -> Packing:
         kind=(JobKind.IMAGE if args.image else JobKind.ANIMATION).value,
         frames=args.frames,
         output=output,
-        priority=args.priority,
+        priority=PRIORITY_NORMAL if args.priority is None else args.priority,
         trust=args.trust_scripts,
         submitter=user_label(),
         film_frames=args.film_frames,
