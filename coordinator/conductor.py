@@ -15,8 +15,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from ..protocol.states import JOB_ENDED
 from .clock import Clock
 from .connections import NodeConnections
+from .ended_jobs import EndedJobs
 from .farm.decisions import (
     Decision,
     DeleteJob,
@@ -96,6 +98,7 @@ class Conductor:
         self.feed = EventFeed(FarmViewsNow(farm, clock))
         self.load = LoadHistory(clock.now())
         self._store = store
+        self.ended_jobs = EndedJobs(farm, store)
         self._on_failure = on_failure
         self._queue: asyncio.Queue[_Entry] = asyncio.Queue(QUEUE_MAX_EVENTS)
         self._failed = ""
@@ -123,6 +126,7 @@ class Conductor:
             )
 
         await self._carry_out(await self._store.read(read), [])
+        self.ended_jobs.ended(self.farm.ended_jobs())
         self._task = asyncio.create_task(self._run(), name="conductor")
 
     async def stop(self) -> None:
@@ -215,6 +219,9 @@ class Conductor:
         for entry in batch:
             if entry.is_withdrawn:
                 continue
+            needed = self.farm.needs(entry.event)
+            if needed is not None:
+                await self.ended_jobs.recall(needed)
             try:
                 decisions += self.farm.apply(entry.event, self.clock.now())
             except FarmRefusal as refusal:
@@ -254,6 +261,11 @@ class Conductor:
                     self.feed.publish(decision)
                 case _:
                     pass  # Stored above.
+        self.ended_jobs.ended(
+            decision.record.id
+            for decision in stored
+            if isinstance(decision, SaveJob) and decision.record.state in JOB_ENDED
+        )
         counts = self.farm.counts()
         self.load.note(
             self.clock.now(),

@@ -50,6 +50,7 @@ async def frames_zip(request: web.Request) -> web.StreamResponse:
     spec = farm.spec(job)
     if spec is None:
         raise Refused(HTTPStatus.NOT_FOUND, f"There is no job {job}.")
+    await request.app[keys.CONDUCTOR].ended_jobs.recall(job)
     files = _files(request, job, spec)
     if not files:
         raise Refused(HTTPStatus.NOT_FOUND, "None of these frames is done yet.")

@@ -95,6 +95,7 @@ async def frames(request: web.Request) -> web.StreamResponse:
     """List the frames of the film with their files, for the node that encodes it."""
     job, _ = _view(request)
     limit = query_int(request, "limit", PAGE_FRAMES) or PAGE_FRAMES
+    await request.app[keys.CONDUCTOR].ended_jobs.recall(job)
     page = request.app[keys.CONDUCTOR].farm.frames(
         job, after=query_int(request, "after"), limit=max(1, min(limit, PAGE_MAX_FRAMES))
     )

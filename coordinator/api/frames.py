@@ -58,6 +58,7 @@ async def list_frames(request: web.Request) -> web.StreamResponse:
             f"{', '.join(known.value for known in FrameState)}.",
         )
     limit = query_int(request, "limit", PAGE_FRAMES) or PAGE_FRAMES
+    await conductor.ended_jobs.recall(job)
     page = conductor.farm.frames(
         job,
         state=FrameState(state) if state else None,
@@ -69,9 +70,10 @@ async def list_frames(request: web.Request) -> web.StreamResponse:
     return json_response(page)
 
 
-def _view(request: web.Request) -> tuple[str, FrameView]:
+async def _view(request: web.Request) -> tuple[str, FrameView]:
     conductor = request.app[keys.CONDUCTOR]
     job, frame = request.match_info["job"], int(request.match_info["frame"])
+    await conductor.ended_jobs.recall(job)
     view = conductor.farm.frame_view(job, frame)
     if view is None:
         raise Refused(HTTPStatus.NOT_FOUND, f"Job {job} has no frame {frame}.")
@@ -81,7 +83,7 @@ def _view(request: web.Request) -> tuple[str, FrameView]:
 @guard.serves(*guard.SEE)
 async def show(request: web.Request) -> web.StreamResponse:
     """Show one frame with every try at it."""
-    job, view = _view(request)
+    job, view = await _view(request)
     stored = await request.app[keys.STORE].read(
         lambda connection: rows.read_attempts(connection, job, view.frame)
     )
@@ -92,7 +94,7 @@ async def show(request: web.Request) -> web.StreamResponse:
 @guard.serves(*guard.SEE)
 async def file(request: web.Request) -> web.StreamResponse:
     """Send one file of a finished frame."""
-    _, view = _view(request)
+    _, view = await _view(request)
     index = int(request.match_info["index"])
     if index >= len(view.files):
         raise Refused(
@@ -113,7 +115,7 @@ async def file(request: web.Request) -> web.StreamResponse:
 @guard.serves(*guard.SEE)
 async def thumbnail(request: web.Request) -> web.StreamResponse:
     """Send the small picture of a finished frame."""
-    _, view = _view(request)
+    _, view = await _view(request)
     if not view.thumbnail:
         raise Refused(HTTPStatus.NOT_FOUND, f"Frame {view.frame} has no thumbnail.")
     return await _send_picture(request, view.thumbnail)
@@ -126,7 +128,7 @@ async def preview(request: web.Request) -> web.StreamResponse:
     That is the render output itself, or for formats such as OpenEXR the picture that Blender made
     of it through the scene's view transform.
     """
-    _, view = _view(request)
+    _, view = await _view(request)
     shown = view.preview or next(
         (
             file.sha256

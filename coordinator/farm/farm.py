@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...protocol.messages import FrameRef
+from ...protocol.messages import FrameDone, FrameRef
 from . import orders, presence, repair
 from .attempts import forgive
 from .changing import change
@@ -155,6 +155,41 @@ class Farm(FarmViews):
         self._handle(event)
         self._run_timers()
         return self._settle()
+
+    # --- frames of ended jobs ------------------------------------------------------------------
+
+    def shed(self, job_id: str) -> bool:
+        """Let go of the frames of an ended job, all of which are stored; whether it could be.
+
+        They are one of two things that change outside `apply`, and nothing that is decided hangs
+        on where they are: `recall` brings them back before anything asks for them.
+        """
+        job = self.state.jobs.get(job_id)
+        if job is None or not job.has_ended or job.leases or job.table.is_shed:
+            return False
+        job.table.shed()
+        job.speeds.forget_nodes()
+        return True
+
+    def is_shed(self, job_id: str) -> bool:
+        """Whether the frames of a job have to be recalled before they are asked for."""
+        job = self.state.jobs.get(job_id)
+        return job is not None and job.table.is_shed
+
+    def recall(self, job_id: str, frames: Iterable[FrameRecord]) -> None:
+        """Take back the frames of a job that were shed, as the database has them."""
+        self.state.jobs[job_id].table.recall(frames)
+
+    def needs(self, event: FarmEvent) -> str | None:
+        """Return the job whose frames have to be recalled before an event is applied."""
+        if isinstance(event, MessageReceived):
+            message = event.message
+            job_id = message.frame.job if isinstance(message, FrameDone) else ""
+        elif isinstance(event, JobSubmitted | JobRemoved):
+            return None
+        else:
+            job_id = getattr(event, "job", None) or ""
+        return job_id if self.is_shed(job_id) else None
 
     def next_wakeup(self, now: float) -> float | None:
         """Return when a `Tick` is due: a time not before ``now``, None while nothing is pending."""

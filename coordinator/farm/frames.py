@@ -63,6 +63,9 @@ class FrameTable:
         self._turns = 0
         self._retries: dict[int, None] = {}
         """Positions of waiting frames that failed somewhere, oldest failure first."""
+        self.is_shed = False
+        """Whether the records are in the database alone; states and numbers are known all the
+        same, and the film's record is kept."""
 
     def __len__(self) -> int:
         return len(self.states)
@@ -88,6 +91,7 @@ class FrameTable:
         """Return the record of a frame, made up from `untouched` where there is none."""
         record = self.records.get(position)
         if record is None:
+            assert not self.is_shed, f"the frames of {self.job} are in the database alone"
             state = FrameState.WAITING if position == self.film else self.untouched
             record = FrameRecord(job=self.job, frame=self.numbers[position], state=state)
         return record
@@ -114,6 +118,22 @@ class FrameTable:
             self._queue(position, record)
         else:
             self._retries.pop(position, None)
+
+    def shed(self) -> None:
+        """Forget the records, which are stored; only while nothing waits and nothing is leased."""
+        film = None if self.film is None else self.record(self.film)
+        self.records = {} if film is None or self.film is None else {self.film: film}
+        self._front.clear()
+        self._retries.clear()
+        self.is_shed = True
+
+    def recall(self, records: Iterable[FrameRecord]) -> None:
+        """Take the records back, as they are stored."""
+        self.is_shed = False
+        for record in records:
+            position = self.position(record.frame)
+            assert position is not None, f"{self.job} has no frame {record.frame}"
+            self.records[position] = record
 
     def load(self, records: Iterable[FrameRecord]) -> None:
         """Take over stored records as they are: only at start, before anything is handed out.

@@ -120,6 +120,12 @@ class JobSpeeds:
         self.done += 1
         self.total_seconds += seconds
 
+    def forget_nodes(self) -> None:
+        """Keep the sums alone: the job has ended."""
+        self.nodes.clear()
+        self._parts.clear()
+        self._guesses.clear()
+
     @property
     def mean_seconds(self) -> float | None:
         """Mean seconds of the frames done so far; None before the first."""

@@ -38,6 +38,10 @@ def _check_frames(job: Job) -> None:
     film = [] if table.film is None else [table.film]
     assert film in ([], [len(table)]), f"{job.id}: place of the film"
     assert bool(film) == (job.record.spec.film is not None), f"{job.id}: film asked for"
+    if table.is_shed:
+        assert job.has_ended, f"{job.id}: an open job without its frames"
+        assert not job.leases, f"{job.id}: leases of a job without its frames"
+        return
     for position in [*range(len(table)), *film]:
         record = table.record(position)
         where = f"frame {record.frame} of {job.id}"

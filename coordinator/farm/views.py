@@ -74,11 +74,22 @@ class FarmViews:
         job = self.state.jobs.get(job_id)
         return None if job is None else (job.record.state, job.record.paused)
 
+    def frame_count(self, job_id: str) -> int:
+        """Return how many frames a job has; 0 where there is none."""
+        job = self.state.jobs.get(job_id)
+        return 0 if job is None else len(job.table)
+
+    def ended_jobs(self) -> list[str]:
+        """Return the jobs that have ended, the oldest first."""
+        return [job.id for job in self.state.jobs.values() if job.has_ended]
+
     def frame_state(self, job_id: str, frame: int) -> tuple[FrameState, int] | None:
         """Return a frame's state and generation; None where there is none."""
         job = self.state.jobs.get(job_id)
         position = None if job is None else job.table.position(frame)
         if job is None or position is None:
+            return None
+        if job.table.is_shed:
             return None
         record = job.table.record(position)
         return record.state, record.generation

@@ -128,9 +128,12 @@ def read_jobs(connection: Connection) -> list[JobRecord]:
     return [from_row(row, JobRecord) for row in rows]
 
 
-def read_frames(connection: Connection) -> Iterator[FrameRecord]:
-    """Yield the frames of all jobs."""
-    for row in connection.execute(select(schema.frames)):
+def read_frames(connection: Connection, job: str | None = None) -> Iterator[FrameRecord]:
+    """Yield the frames of one job, or of all."""
+    statement = select(schema.frames)
+    if job is not None:
+        statement = statement.where(schema.frames.c.job == job)
+    for row in connection.execute(statement):
         yield from_row(row, FrameRecord)
 
 
