@@ -250,6 +250,34 @@ async def test_steering_a_job(farm, scene):
         await farm.get(path, JobDetail)
 
 
+async def test_changing_a_job(farm, scene, make_node):
+    shot = scene("1-4", scouts=True)
+    await shot.upload(farm)
+    job = await shot.submit(farm)
+    path = f"/api/v1/jobs/{job.id}"
+    node = make_node(farm)
+    async with node.connected():
+        body = {"nodes": [node.node], "max_nodes": 2, "order": "binary"}
+        await farm.patch(path, JobView, body=body | {"limits": {"no_progress_seconds": 9}})
+        spec = (await farm.get(path, JobDetail)).spec
+        assert (spec.requires.nodes, spec.max_nodes) == ((node.node,), 2)
+        assert (spec.order.value, spec.limits.no_progress_seconds) == ("binary", 9)
+        for wrong, status in (
+            ({}, 422),
+            ({"priority": 101}, 422),
+            ({"limits": {"silent_seconds": -1}}, 422),
+            ({"tags": ["x" * 101]}, 422),
+            ({"nodes": ["nobody"]}, 404),
+            ({"order": "sideways"}, 400),
+        ):
+            with pytest.raises((Refused, NotFound)) as refusal:
+                await farm.patch(path, JobView, body=wrong)
+            assert refusal.value.problem.status == status, wrong
+        forgiven = await farm.post(f"{path}/forgive", JobView, body={"node": node.node})
+        assert forgiven.avoids == ()
+    assert (await farm.post(f"{path}/reject", JobView)).state is JobState.CANCELLED
+
+
 async def test_steering_a_node(farm, make_node):
     node = make_node(farm)
     async with node.connected():
@@ -259,6 +287,7 @@ async def test_steering_a_node(farm, make_node):
         assert (await farm.post(f"{path}/drain", NodeView)).state is NodeState.DRAINING
         assert (await farm.post(f"{path}/disable", NodeView)).state is NodeState.DISABLED
         assert (await farm.post(f"{path}/enable", NodeView)).state is NodeState.IDLE
+        assert (await farm.post(f"{path}/forgive", NodeView)).state is NodeState.IDLE
 
 
 async def test_the_same_key_is_the_same_job(farm, start, scene):

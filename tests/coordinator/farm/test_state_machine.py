@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from farm_builders import done, hello, machine, spec
 from farm_simulation import Database
 from hypothesis import settings
@@ -23,14 +25,16 @@ from rendermill.coordinator.farm.events import (
     NodeDisconnected,
     NodeDrained,
     NodeEnabled,
+    NodeForgiven,
     NodeJoined,
     RetryRequested,
     ScoutsApproved,
+    ScoutsRejected,
     Tick,
 )
 from rendermill.coordinator.farm.farm import Farm
 from rendermill.coordinator.farm.validate import validate
-from rendermill.protocol.job import Film, FrameOrder
+from rendermill.protocol.job import Film, FrameOrder, Limits
 from rendermill.protocol.messages import (
     Assign,
     Availability,
@@ -45,13 +49,16 @@ from rendermill.protocol.messages import (
     MachineChanged,
     NodeMessage,
     SceneHeld,
+    ScenePreparing,
 )
 
 NODES = ("n0", "n1", "n2", "n3")
 JOBS = ("j0", "j1", "j2")
 nodes = st.sampled_from(NODES)
 jobs = st.sampled_from(JOBS)
-order_kinds = st.sampled_from([JobCancelled, JobPaused, JobResumed, ScoutsApproved, JobRemoved])
+order_kinds = st.sampled_from(
+    [JobCancelled, JobPaused, JobResumed, ScoutsApproved, ScoutsRejected, JobRemoved]
+)
 
 
 class FarmMachine(RuleBasedStateMachine):
@@ -145,9 +152,38 @@ class FarmMachine(RuleBasedStateMachine):
     def order(self, job: str, kind: type) -> None:
         self.apply(kind(job=job))
 
-    @rule(job=jobs, priority=st.integers(0, 100))
-    def hurry(self, job: str, priority: int) -> None:
-        self.apply(JobChanged(job=job, priority=priority))
+    @rule(
+        job=jobs,
+        changes=st.fixed_dictionaries(
+            {},
+            optional={
+                "priority": st.sampled_from([0, 50, 100]),
+                "nodes": st.sampled_from([(), ("n0",), ("n1", "n2"), ("nobody",)]),
+                "tags": st.sampled_from([(), ("fast",)]),
+                "max_nodes": st.integers(-1, 3),
+                "memory_bytes": st.sampled_from([0, 2**25]),
+                "order": st.sampled_from(list(FrameOrder)),
+                "limits": st.sampled_from(
+                    [
+                        Limits(),
+                        Limits(frame_seconds=30),
+                        Limits(no_progress_seconds=10),
+                        Limits(shortest_seconds=2),
+                    ]
+                ),
+            },
+        ),
+    )
+    def change(self, job: str, changes: dict[str, Any]) -> None:
+        before = self.farm.spec(job)
+        self.apply(JobChanged(job=job, **changes))
+        stored = self.database.jobs.get(job)
+        assert stored is None or stored.spec == self.farm.spec(job)
+        assert before is None or stored is not None
+
+    @rule(node=nodes, job=st.just("") | jobs)
+    def forgive(self, node: str, job: str) -> None:
+        self.apply(NodeForgiven(node=node, job=job))
 
     @rule(job=jobs, frames=st.none() | st.sets(st.integers(1, 4), min_size=1).map(tuple))
     def retry(self, job: str, frames: tuple[int, ...] | None) -> None:
@@ -157,13 +193,14 @@ class FarmMachine(RuleBasedStateMachine):
     def direct(self, node: str, kind: type) -> None:
         self.apply(kind(node=node))
 
-    @rule(pick=st.integers(0, 7), what=st.sampled_from(["start", "half", "done", "back"]))
+    @rule(pick=st.integers(0, 7), what=st.sampled_from(["open", "start", "half", "done", "back"]))
     def work(self, pick: int, what: str) -> None:
         """A node says something of one of the last frames it was given, in time or not."""
         if not self.given:
             return
         node, ref = self.given[-1 - pick % len(self.given)]
         message: NodeMessage = {
+            "open": ScenePreparing(frame=ref, stage="opening", fraction=0.5),
             "start": FrameStarted(frame=ref),
             "half": FrameProgress(frame=ref, fraction=0.5, text="Sample 1/2"),
             "done": done(ref, thumbnail="t"),
@@ -184,7 +221,10 @@ class FarmMachine(RuleBasedStateMachine):
                 Availability(available=False, reason="User is here."),
                 Availability(available=True),
                 Goodbye(reason="Bye."),
+                Availability(available=False, reason="It is noon.", changes_at=5000.0),
                 MachineChanged(machine=machine()),
+                MachineChanged(machine=machine(memory_bytes=2**24, tags=("fast",))),
+                MachineChanged(machine=machine(gpu_only=True)),
                 SceneHeld(manifest="m0"),
                 SceneHeld(manifest="m0", held=False),
             ]
@@ -216,6 +256,7 @@ class FarmMachine(RuleBasedStateMachine):
             assert view is not None
             assert again is not None
             assert (view.counts, view.state) == (again.counts, again.state)
+            assert view.avoids == again.avoids
 
     @invariant()
     def everything_holds(self) -> None:
