@@ -22,7 +22,7 @@ export class Filmstrip {
     this.band = h("div", { class: "strip-band", role: "list" });
     this.list = new KeyedList(this.band, (frame) => new Cell(this, frame));
     this.box = h("div", { class: "strip", tabindex: -1, role: "group", "aria-label": "Filmstrip" }, this.band);
-    this.none = h("p", { class: "muted" }, "Pictures appear here as frames are finished.");
+    this.none = h("p", { class: "muted" }, "Fetching the frames …");
     this.element = h("section", { class: "strip-box" }, this.none, this.box);
     this.redraw = new Redraw(() => this.draw());
     this.box.addEventListener("scroll", () => this.redraw.ask(), { passive: true });
@@ -38,6 +38,7 @@ export class Filmstrip {
   /** Show these frames: numbers in order, views by number. */
   set(order, frames) {
     this.frames = frames;
+    setText(this.none, "Pictures appear here as frames are finished.");
     if (order !== this.order || order.length !== this.places.size) {
       this.order = order;
       this.places = new Map(order.map((frame, index) => [frame, index]));

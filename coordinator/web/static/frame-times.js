@@ -226,13 +226,14 @@ function ticks(most) {
 }
 
 function table(caption, heads, body) {
-  return h(
+  const made = h(
     "table",
     {},
     h("caption", {}, caption),
     h("thead", {}, h("tr", {}, ...heads.map((head) => h("th", { scope: "col" }, head)))),
     body,
   );
+  return h("div", { class: "chart-table", tabindex: 0, role: "group", "aria-label": caption }, made);
 }
 
 function row(...cells) {

@@ -7,22 +7,18 @@ content security policy was not violated once.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
-from playwright.async_api import BrowserContext, Page, async_playwright, expect
+from playwright.async_api import BrowserContext, Page, expect
 from rendermill.protocol.states import FrameState, JobState, NodeState
 
+from .browser import NEEDS_CHROMIUM, WAIT_MS, chromium
 from .served_farm import HOSTILE, TOKEN, ServedFarm, large_farm
 
-_CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
-
-pytestmark = pytest.mark.skipif(
-    not _CHROMIUM, reason="No Chromium is installed; run: apt-get install -y chromium"
-)
+pytestmark = NEEDS_CHROMIUM
 
 
 @dataclass
@@ -37,9 +33,10 @@ class Visit:
 async def visit(farm: ServedFarm, *, where: str = "", width: int = 1280) -> AsyncIterator[Visit]:
     """A signed-in page on ``where`` ("#/nodes"), and no complaint of the browser at the end."""
     complaints: list[str] = []
-    async with farm.serve() as url, async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
+    expect.set_options(timeout=WAIT_MS)
+    async with farm.serve() as url, chromium() as browser:
         context = await browser.new_context(viewport={"width": width, "height": 800})
+        context.set_default_timeout(WAIT_MS)
         page = await context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(
@@ -52,7 +49,6 @@ async def visit(farm: ServedFarm, *, where: str = "", width: int = 1280) -> Asyn
             await page.evaluate("where => { location.hash = where }", where)
         yield Visit(page, context, url, complaints)
         hacked = await page.evaluate("window.hacked")
-        await browser.close()
     assert hacked is None
     assert complaints == []
 
@@ -75,9 +71,10 @@ async def test_the_token_of_the_link_signs_in_and_leaves_the_address():
 
 async def test_a_visitor_without_a_token_gets_the_form_and_a_wrong_token_a_sentence():
     farm = small_farm()
-    async with farm.serve() as url, async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
+    expect.set_options(timeout=WAIT_MS)
+    async with farm.serve() as url, chromium() as browser:
         page = await browser.new_page()
+        page.set_default_timeout(WAIT_MS)
         await page.goto(url)
         await expect(page.get_by_role("heading", name="Sign in to the farm")).to_be_visible()
         await expect(page.get_by_role("navigation")).to_be_hidden()
@@ -89,7 +86,6 @@ async def test_a_visitor_without_a_token_gets_the_form_and_a_wrong_token_a_sente
         await page.get_by_label("Token").fill(TOKEN)
         await page.get_by_label("Token").press("Enter")
         await expect(page.get_by_role("heading", name="Shot 1")).to_be_visible()
-        await browser.close()
 
 
 async def test_names_full_of_html_are_shown_as_they_are_written():
@@ -265,9 +261,17 @@ async def test_a_job_that_is_not_there_is_said_to_be_missing():
 @pytest.mark.parametrize("width", [390, 1280])
 async def test_nothing_stands_beyond_the_edge(width: int):
     async with visit(large_farm(), width=width) as seen:
-        for where in ("#/", "#/nodes", "#/jobs/job0000", "#/jobs/job0001/frames/3"):
+        for where, ready in (
+            ("#/", ".load-picture"),
+            ("#/nodes", ".node-card"),
+            ("#/jobs/job0000", ".field"),
+            ("#/jobs/job0001/frames/3", ".tile"),
+            ("#/jobs/job0001/watch", ".player-picture"),
+            ("#/jobs/job0001/times", ".chart-table td"),
+            ("#/jobs/job0001/timeline", ".times .chart"),
+        ):
             await seen.page.evaluate("where => { location.hash = where }", where)
-            await expect(seen.page.locator("main .card:visible").first).to_be_visible()
+            await expect(seen.page.locator(ready).first).to_be_visible()
             assert await seen.page.evaluate("document.documentElement.scrollWidth") <= width
 
 

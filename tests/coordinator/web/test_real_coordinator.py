@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, expect
 from rendermill.protocol.messages import Assign, FrameStarted, JobScript, LogLines
 from rendermill.protocol.states import FrameState, JobState, NodeState
 from rendermill.protocol.views import FrameDetail, JobDetail, NodePage
 
-_CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
+from .browser import NEEDS_CHROMIUM, WAIT_MS, chromium
 
 _REFUSED = "Failed to load resource: the server responded with a status of 404"
 
-pytestmark = pytest.mark.skipif(
-    not _CHROMIUM, reason="No Chromium is installed; run: apt-get install -y chromium"
-)
+pytestmark = NEEDS_CHROMIUM
 
 
 @asynccontextmanager
 async def signed_in(coordinator: Any, *, refusals: int = 0) -> AsyncIterator[Page]:
     """The page, signed in by its link; at the end the browser has complained of ``refusals``."""
     complaints: list[str] = []
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
+    expect.set_options(timeout=WAIT_MS)
+    async with chromium() as browser:
         page = await browser.new_page()
+        page.set_default_timeout(WAIT_MS)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(
             "console",
@@ -38,7 +35,6 @@ async def signed_in(coordinator: Any, *, refusals: int = 0) -> AsyncIterator[Pag
         await page.goto(f"{credentials.url}/#token={credentials.token}")
         await expect(page.locator(".connection[data-state=live]")).to_be_visible()
         yield page
-        await browser.close()
     assert [text.split(" (")[0] for text in complaints] == [_REFUSED] * refusals
 
 
@@ -146,9 +142,10 @@ async def test_the_page_lives_through_a_restart_of_the_coordinator(start, scene)
         await shot.upload(farm)
         await shot.submit(farm)
     port = int(first.credentials.url.rsplit(":", 1)[1])
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
+    expect.set_options(timeout=WAIT_MS)
+    async with chromium() as browser:
         page = await browser.new_page()
+        page.set_default_timeout(WAIT_MS)
         await page.goto(f"{first.credentials.url}/#token={first.credentials.token}")
         await expect(page.locator(".connection[data-state=live]")).to_be_visible()
         await first.stop()
@@ -160,4 +157,3 @@ async def test_the_page_lives_through_a_restart_of_the_coordinator(start, scene)
             await other.upload(farm)
             await other.submit(farm)
         await expect(page.get_by_role("link", name="after the restart", exact=True)).to_be_visible()
-        await browser.close()
