@@ -199,7 +199,10 @@ def check_scene(submission: JobSubmission, blobs: BlobStore) -> Scene:
     if missing:
         raise ChunksMissing(missing)
     for name, length in chunks.items():
-        if blobs.length(name) != length:
+        found = blobs.measure(name, length)
+        if found is None:
+            raise ChunksMissing([name])
+        if found != length:
             raise NotAcceptable(f"The part {name} of the scene has another length than announced.")
     blobs.make_durable((submission.manifest, *chunks))
     return Scene(manifest.length, len(manifest.files))

@@ -50,6 +50,7 @@ from .identity.joining import JoinDesk
 from .identity.roles import Role
 from .identity.secrets import load_or_make
 from .identity.tokens import TokenBook
+from .inventory import Inventory
 from .logbook import LogBook
 from .store.collection import Collector
 from .store.store import Store
@@ -278,6 +279,7 @@ def build_app(
     app.on_shutdown.append(events.end_followers)
     app.on_shutdown.append(_close_nodes)
     app.cleanup_ctx.append(_in_background(collector.run))
+    app.cleanup_ctx.append(_in_background(Inventory(store, conductor).run))
     app.cleanup_ctx.append(_in_background(log_book.run))
     return app
 

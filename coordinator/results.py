@@ -37,7 +37,7 @@ def check_result(spec: JobSpec, done: FrameDone, blobs: BlobStore) -> ResultFaul
     if fault:
         return ResultFault(fault, is_missing=False)
     for file in done.files:
-        length = blobs.length(file.sha256)
+        length = blobs.measure(file.sha256, file.length)
         if length is None:
             return ResultFault(f"The bytes of {file.path!r} are not here.", is_missing=True)
         if length != file.length:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -23,8 +24,8 @@ from ...protocol.batch import (
     unpack_header,
 )
 from ...protocol.codec import is_sha256
-from ..store import StoreError
-from ..store.blobs import BlobStore, WrongHash
+from ..store.blobs import BlobDamaged, BlobStore
+from ..store.incoming import WrongHash
 from ..store.store import Store
 from . import guard, keys
 from .bodies import json_response, read_json
@@ -179,7 +180,10 @@ async def fetch(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     rest = list(names)
     while rest:
-        data, taken = await store.in_thread(_pack_group, store.blobs, rest, compress)
+        try:
+            data, taken = await store.in_thread(_pack_group, store.blobs, rest, compress)
+        except FileNotFoundError as error:
+            raise _cut_off(request, str(error.filename)) from error
         rest = rest[taken:]
         for start in range(0, len(data), PIECE_BYTES):
             await response.write(data[start : start + PIECE_BYTES])
@@ -224,13 +228,24 @@ async def put(request: web.Request) -> web.StreamResponse:
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A blob is sent as it is, or compressed with zstd."
         )
     store = request.app[keys.STORE]
-    if not await store.in_thread(store.blobs.missing, (name,)):
+    if await store.in_thread(_is_sound, store.blobs, name):
         async for _ in request.content.iter_any():
             pass  # The sender is in the midst of it; taking it to its end keeps the connection.
         await store.in_thread(store.blobs.make_durable, (name,))
         return web.Response(status=HTTPStatus.OK)
     await _receive(request, store, name, length, is_zstd=encoding == "zstd")
     return web.Response(status=HTTPStatus.CREATED, headers={"Location": request.path})
+
+
+def _is_sound(blobs: BlobStore, name: str) -> bool:
+    """Whether it is here, and is what its name says: else the bytes on their way replace it."""
+    if blobs.missing((name,)):
+        return False
+    try:
+        blobs.check(name)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 async def _receive(
@@ -268,6 +283,8 @@ async def send_blob(request: web.Request, name: str, **headers: str) -> web.Stre
     try:
         file: BinaryIO = await store.in_thread(blobs.open_blob, name)
     except FileNotFoundError:
+        # Should a result refer to it, its frame is rendered again.
+        blobs.on_damage(name)
         raise Refused(HTTPStatus.NOT_FOUND, f"There is no blob {name}.") from None
     with contextlib.closing(file):
         length = await store.in_thread(file.seek, 0, 2)
@@ -290,15 +307,54 @@ async def send_blob(request: web.Request, name: str, **headers: str) -> web.Stre
             response.content_type = "application/octet-stream"
         await response.prepare(request)
         if request.method != "HEAD":
-            await store.in_thread(file.seek, start)
-            while start < stop:
-                piece = await store.in_thread(file.read, min(PIECE_BYTES, stop - start))
-                if not piece:
-                    raise StoreError(f"Blob {name} is shorter than it was.")
-                start += len(piece)
-                await response.write(piece)
+            await _send_piece_by_piece(request, response, file, name, (start, stop, length))
         await response.write_eof()
     return response
+
+
+async def _send_piece_by_piece(
+    request: web.Request,
+    response: web.StreamResponse,
+    file: BinaryIO,
+    name: str,
+    part: tuple[int, int, int],
+) -> None:
+    """Send bytes from ``part[0]`` to ``part[1]`` of ``part[2]``; hashed where that is all of them.
+
+    The last piece of a blob that the disk has damaged is not sent: nobody takes it for whole.
+    """
+    store = request.app[keys.STORE]
+    start, stop, length = part
+    digest = hashlib.sha256() if (start, stop) == (0, length) else None
+
+    def read(most: int) -> bytes:
+        piece = file.read(most)
+        if digest is not None:
+            digest.update(piece)
+            if start + len(piece) >= stop and digest.hexdigest() != name:
+                raise store.blobs.set_aside(name)
+        return piece
+
+    await store.in_thread(file.seek, start)
+    while start < stop:
+        try:
+            piece = await store.in_thread(read, min(PIECE_BYTES, stop - start))
+        except BlobDamaged as error:
+            raise _cut_off(request, name) from error
+        if not piece:
+            raise _cut_off(request, name)
+        start += len(piece)
+        await response.write(piece)
+
+
+def _cut_off(request: web.Request, name: str) -> ConnectionError:
+    """End an answer that cannot be given whole; return what to raise.
+
+    Its head has been sent: whatever followed now would be taken for the rest of the blob.
+    """
+    if request.transport is not None:
+        request.transport.abort()
+    return ConnectionAbortedError(f"blob {name} is damaged")
 
 
 def _range(request: web.Request, length: int, tag: str) -> tuple[int, int]:
