@@ -52,6 +52,7 @@ from .identity.secrets import load_or_make
 from .identity.tokens import TokenBook
 from .inventory import Inventory
 from .logbook import LogBook
+from .open_files import raise_open_files
 from .store.collection import Collector
 from .store.store import Store
 
@@ -149,6 +150,9 @@ class RunningCoordinator:
 
     async def _start(self) -> None:
         options, stack = self.options, self._stack
+        too_few = raise_open_files()
+        if too_few:
+            _log.warning(too_few)
         # First of all: a port that is taken must be said before anything is made or locked.
         listener = _listen(options.host, options.port)
         stack.callback(listener.close)
