@@ -199,9 +199,12 @@ TEST_PROGRAMS = {
     "faketime": "faketime libfaketime",
     "mkfs.ext4": "e2fsprogs",
     "losetup": "mount",
+    "Xvfb": "xvfb",
+    "xdotool": "xdotool",
 }
-"""A browser for the tests of the status page; `ip` makes hosts for those of the network; the others
-make disks that fail or fill up and clocks that jump, for the tests of faults."""
+"""A browser for the tests of the status page; `ip` makes hosts for those of the network; a display
+and a hand at its mouse are the user of a workstation; the others make disks that fail or fill up
+and clocks that jump, for the tests of faults."""
 
 
 def ensure_system(libraries: dict[str, str], programs: dict[str, str]) -> None:

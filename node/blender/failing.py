@@ -11,7 +11,10 @@ from .attempt import AttemptFailed
 from .process import BlenderProcess, describe_exit
 
 _NO_MEMORY = re.compile(
-    r"(?i)bad_alloc|[MC]alloc(?:N|_array)? returns null|out of (?:\w+ )?memory|MemoryError"
+    r"(?i)bad_alloc|[MC]alloc(?:N|_array)? returns null|MemoryError|insufficient memory"
+    # "System is out of GPU memory", CUDA_ERROR_OUT_OF_MEMORY, hipErrorOutOfMemory,
+    # UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY.
+    r"|out[_ ]?of[_ ]?(?:[a-z]+[_ ])?memory"
 )
 _NO_SPACE = re.compile(r"(?i)no space left|disk (?:is )?full|quota exceeded")
 
@@ -40,8 +43,16 @@ def unexpected_end(process: BlenderProcess, returncode: int) -> AttemptFailed:
     log = tuple(process.log)
     if number == _SIGKILL and process.was_killed_for_memory():
         return AttemptFailed(
-            FailureKind.MEMORY, "The system killed Blender for want of memory (SIGKILL).", log
+            FailureKind.MEMORY,
+            f"The system killed Blender for want of memory (SIGKILL){_used(process)}.",
+            log,
         )
     if ran_out_of_memory(log):
-        return AttemptFailed(FailureKind.MEMORY, f"Blender ran out of memory and {how}.", log)
+        return AttemptFailed(
+            FailureKind.MEMORY, f"Blender ran out of memory and {how}{_used(process)}.", log
+        )
     return AttemptFailed(FailureKind.CRASH, f"Blender {how}.", log)
+
+
+def _used(process: BlenderProcess) -> str:
+    return f"; it had used {process.peak_bytes >> 20} MiB" if process.peak_bytes else ""

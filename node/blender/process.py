@@ -90,6 +90,8 @@ class BlenderProcess:
         """When it last wrote anything or used the processor, by the monotonic clock."""
         self.memory_bytes = 0
         """Resident memory of the tree when it was last looked at."""
+        self.peak_bytes = 0
+        """The most that was found in any look."""
         self.log: deque[str] = deque(maxlen=LOG_LINES_MAX)
         self.log_count = 0
         """Lines logged so far, those that `log` has dropped included."""
@@ -208,6 +210,7 @@ class BlenderProcess:
         """Measure memory and CPU use of the tree; counts as life where the processor was used."""
         memory, cpu = await asyncio.to_thread(self._measure)
         self.memory_bytes = memory
+        self.peak_bytes = max(self.peak_bytes, memory)
         now = time.monotonic()
         noise = CPU_NOISE_SECONDS + CPU_NOISE_SHARE * (now - self._cpu_since)
         if cpu - self._cpu > noise or cpu < self._cpu:
