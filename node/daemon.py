@@ -146,6 +146,10 @@ class Node:
                     self._stop,
                 )
                 if equipment is not None:
+                    gpus = [gpu for blender in equipment.blenders for gpu in blender.gpus]
+                    if options.gpu_only and not gpus:
+                        text = f"The slot {options.slot} sees no GPU: it gets no frames."
+                        self._notify(Notice(NoticeKind.PROBLEM, text, {"slot": options.slot}))
                     await _Service(
                         options,
                         self._notify,
@@ -203,9 +207,6 @@ class _Service:
             memory_bytes=int(machine.memory_bytes * options.memory_share),
             gpu_only=options.gpu_only,
         )
-        if options.gpu_only and not any(blender.gpus for blender in equipment.blenders):
-            text = f"The slot {options.slot} sees no GPU: it gets no frames."
-            notify(Notice(NoticeKind.PROBLEM, text, {"slot": options.slot}))
         self._stop = stop
         self._hurry = hurry
         self._has_joined = False
