@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Protocol
 
 from ..protocol.codec import encode_json
@@ -273,15 +274,23 @@ class EventFeed:
 
     # --- out ----------------------------------------------------------------------------------
 
-    def since(self, sequence: int) -> list[Told] | None:
-        """Return the events after ``sequence``; None when some of them are gone."""
+    def since(self, sequence: int, most_bytes: int = RING_MAX_BYTES) -> list[Told] | None:
+        """Return the events after ``sequence``, at least one and then as many as ``most_bytes``
+        hold; None when some of them are gone."""
         if sequence == self._sequence:
             return []
         oldest = self._ring[0].sequence if self._ring else self._sequence + 1
         if not oldest - 1 <= sequence < self._sequence:
             return None
+        found: list[Told] = []
+        length = 0
         # Sequences are consecutive in the ring, so the place follows from the number.
-        return [self._ring[place] for place in range(sequence + 1 - oldest, len(self._ring))]
+        for told in islice(self._ring, sequence + 1 - oldest, None):
+            length += len(told.data)
+            if found and length > most_bytes:
+                break
+            found.append(told)
+        return found
 
     async def wait(self, seconds: float) -> bool:
         """Wait for the next event; False when none came in time."""

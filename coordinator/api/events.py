@@ -17,6 +17,8 @@ COMMENT_SECONDS = 15.0
 """Silence after which a comment keeps the line alive and shows a dead one."""
 WRITE_SECONDS = 30.0
 """A follower that takes nothing for so long is let go; it comes back by its last number."""
+WRITE_MAX_BYTES = 256 * 1024
+"""Written at once: what waits for a slow follower lies in the ring and not here for each."""
 FOLLOWERS_MAX = 500
 
 FOLLOWERS = web.AppKey("followers", set[asyncio.Task[None]])
@@ -84,7 +86,7 @@ async def _send(
     # A token that is revoked ends the stream; whoever comes back with it is told why.
     while is_let_in():
         text = b""
-        news = feed.since(position)
+        news = feed.since(position, WRITE_MAX_BYTES)
         if news is None:
             position = feed.sequence
             text = _frame(position, feed.reset_event())
