@@ -8,6 +8,7 @@ everything that must survive is in the `Save...` decisions of the event that cha
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ...protocol.messages import FrameDone, FrameRef
 from . import orders, presence, repair
@@ -137,9 +138,13 @@ class Farm(FarmViews):
                 epoch=stored.epoch,
             )
             lease = Lease.of(ref, position, stored.node, stored.incarnation, state.now)
-            lease.granted = stored.granted
+            # Of another process, whose date may have been ahead: nothing begins after it has ended.
+            lease.granted = min(stored.granted, state.now)
             lease.is_copy = position in job.leases_at
             hold(state, lease)
+        if record.leases:
+            held = tuple(lease.record for lease in job.leases_at[position])
+            job.table.records[position] = replace(record, leases=held)
 
     def apply(self, event: FarmEvent, now: float) -> list[Decision]:
         """Handle one event; return what is to be done, in order.

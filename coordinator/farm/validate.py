@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ...protocol.states import JOB_ENDED, FrameState, JobState
+from ...protocol.states import FRAME_OPEN, JOB_ENDED, FrameState, JobState
 from .farm import Farm
-from .frames import STATES
+from .frames import CODE, STATES
 from .jobs import Job
 from .matching import mismatch
 from .nodes import Group, Node
+from .records import FrameRecord
 from .shares import Share
 from .state import FarmState
 
@@ -30,9 +31,9 @@ def validate(farm: Farm) -> None:
 
 def _check_frames(job: Job) -> None:
     table = job.table
-    counted = Counter(STATES[code] for code in table.states)
-    for frame_state in FrameState:
-        assert counted[frame_state] == table.count(frame_state), f"{job.id}: {frame_state} counts"
+    for number, frame_state in enumerate(STATES):
+        found = table.states.count(number)
+        assert found == table.count(frame_state), f"{job.id}: {frame_state} counts"
     assert sum(table.counts) == len(table), f"{job.id}: counts do not add up"
     assert table.untouched in (FrameState.WAITING, FrameState.CANCELLED)
     film = [] if table.film is None else [table.film]
@@ -42,9 +43,22 @@ def _check_frames(job: Job) -> None:
         assert job.has_ended, f"{job.id}: an open job without its frames"
         assert not job.leases, f"{job.id}: leases of a job without its frames"
         return
-    for position in [*range(len(table)), *film]:
-        record = table.record(position)
+    code = CODE[table.untouched]
+    for position, present in enumerate(table.states):
+        # What has no record is as it was at first, and nobody has it.
+        if position not in table.records:
+            assert present == code, f"{job.id}: a frame without a record has changed"
+            assert position not in job.leases_at, f"{job.id}: a lease without a record"
+    for position, record in table.records.items():
         where = f"frame {record.frame} of {job.id}"
+        assert record.frame == table.numbers[position], f"{where}: place"
+        if record.state in _CLOSED:
+            assert record.state is table.state(position), f"{where}: two states"
+            assert not record.leases, f"{where}: leases and state"
+            assert position not in job.leases_at, f"{where}: leases and state"
+            assert 1 <= record.generation <= job.record.generation, f"{where}: generation"
+            _check_history(record, where)
+            continue
         assert record.state is table.state(position), f"{where}: two states"
         leases = job.leases_at.get(position, [])
         assert len(leases) <= 2, f"{where}: {len(leases)} leases"
@@ -52,16 +66,23 @@ def _check_frames(job: Job) -> None:
         assert (record.state is FrameState.LEASED) == bool(leases), f"{where}: leases and state"
         assert record.leases == tuple(lease.record for lease in leases), f"{where}: stored leases"
         assert 1 <= record.generation <= job.record.generation, f"{where}: generation"
-        if record.state is FrameState.DONE:
-            assert record.result is not None, f"{where}: done without a result"
-        if record.result is not None:
-            assert record.result.generation <= record.generation, f"{where}: result of the future"
-        assert len(set(record.failed_on)) == len(record.failed_on) <= record.failures, where
+        _check_history(record, where)
     waiting = set(table.positions(FrameState.WAITING))
     if table.held:
         waiting &= set(table.scouts)
     has_work = bool(waiting) or table.film_waits
     assert has_work == (table.has_fresh() or table.has_retries()), f"{job.id}: queue lost"
+
+
+_CLOSED = frozenset(FrameState) - FRAME_OPEN
+
+
+def _check_history(record: FrameRecord, where: str) -> None:
+    if record.state is FrameState.DONE:
+        assert record.result is not None, f"{where}: done without a result"
+    if record.result is not None:
+        assert record.result.generation <= record.generation, f"{where}: result of the future"
+    assert len(set(record.failed_on)) == len(record.failed_on) <= record.failures, where
 
 
 def _check_job(state: FarmState, job: Job) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from farm_builders import done, hello
 from rendermill.coordinator.farm.config import FarmConfig
@@ -35,6 +36,7 @@ from rendermill.coordinator.farm.events import (
 from rendermill.coordinator.farm.farm import Farm
 from rendermill.coordinator.farm.records import AttemptRecord, FrameRecord, JobRecord, NodeRecord
 from rendermill.coordinator.farm.validate import validate
+from rendermill.protocol.frames import FILM_FRAME
 from rendermill.protocol.messages import (
     Assign,
     FailureKind,
@@ -131,6 +133,8 @@ class SimulatedNode:
     """Its machine fails every frame."""
     rendered: int = 0
     busy_since: float = 0.0
+    frozen_until: float = 0.0
+    """Stopped by SIGSTOP, or asleep: its connection stands, and nothing goes out or in."""
 
     @property
     def life(self) -> str:
@@ -167,8 +171,17 @@ class SimulatedNode:
         self.world.after(5.0, self._beat, self.connection)
 
     def _arrive(self, event: FarmEvent, connection: int | None = None) -> None:
+        if self.world.now < self.frozen_until:
+            self.world.after(self._thaw(), self._arrive, event, connection)
+            return
         if self.connected and (connection is None or connection == self.connection):
             self.world.deliver(event)
+
+    def _thaw(self) -> float:
+        return self.frozen_until - self.world.now + 0.001
+
+    def freeze(self, seconds: float) -> None:
+        self.frozen_until = max(self.frozen_until, self.world.now + seconds)
 
     def say(self, message: NodeMessage) -> None:
         if self.connected:
@@ -181,6 +194,9 @@ class SimulatedNode:
             self.world.after(5.0, self._beat, connection)
 
     def hear(self, message: object, life: str, connection: int) -> None:
+        if self.world.now < self.frozen_until:
+            self.world.after(self._thaw(), self.hear, message, life, connection)
+            return
         if not self.connected or connection != self.connection or life != self.life:
             return
         match message:
@@ -233,11 +249,16 @@ class SimulatedNode:
             self.world.after(seconds, self._end, ref, self.render, seconds)
 
     def _progress(self, ref: FrameRef, render: int, fraction: float) -> None:
+        if self.world.now < self.frozen_until:
+            return
         if self.alive and render == self.render:
             self.say(FrameProgress(frame=ref, fraction=fraction))
 
     def _end(self, ref: FrameRef, render: int, seconds: float) -> None:
         if not self.alive or render != self.render:
+            return
+        if self.world.now < self.frozen_until:
+            self.world.after(self._thaw(), self._end, ref, render, seconds)
             return
         self._stop()
         kind = self.world.failure(self, ref)
@@ -245,8 +266,9 @@ class SimulatedNode:
             self.say(FrameFailed(frame=ref, kind=kind, reason=f"It was a {kind.value}."))
         else:
             self.rendered += 1
-            self.outbox[ref] = done(ref, seconds)
+            self.outbox[ref] = done(ref, seconds * self.world.told_time())
             self.say(self.outbox[ref])
+            self.world.haunt(self, self.outbox[ref])
             if self.world.with_scenes:
                 self.say(SceneHeld(manifest="m" * 64))
         self._go_on()
@@ -266,7 +288,7 @@ class Simulation:
         with_progress: bool = True,
     ) -> None:
         self.random = random.Random(seed)
-        self.now = 1000.0
+        self.now = 1_000_000.0
         self.config = config or FarmConfig()
         self.farm = Farm(self.config)
         self.database = Database()
@@ -297,6 +319,37 @@ class Simulation:
         self._number += 1
         heapq.heappush(self._agenda, (self.now + delay, self._number, action, arguments))
 
+    @property
+    def clock(self) -> float:
+        """What the coordinator's clock shows: it never jumps while the process lives."""
+        return self.now + self.skew
+
+    def told_time(self) -> float:
+        """What a node says a frame took, over what it took: clocks of nodes are wrong at times."""
+        if self.random.random() < self.wrong_times:
+            return self.random.choice([0.0, 1e-9, 0.01, 100.0, 1e12])
+        return 1.0
+
+    def haunt(self, node: SimulatedNode, message: FrameDone) -> None:
+        """Results that come twice, late, out of turn, of a former life or under another name."""
+        if self.random.random() >= self.ghosts:
+            return
+        ref = message.frame
+        changed = self.random.choice(
+            [
+                ref,
+                ref,
+                replace(ref, epoch=max(ref.epoch - 1, 1)),
+                replace(ref, epoch=ref.epoch + 5),
+                replace(ref, generation=ref.generation + 1),
+                replace(ref, frame=ref.frame + 1),
+            ]
+        )
+        event = MessageReceived(
+            node=node.id, incarnation=node.life, message=replace(message, frame=changed)
+        )
+        self.after(self.random.choice([0.001, 1, 30, 300]), self.deliver, event)
+
     def latency(self) -> float:
         # One fixed delay keeps the order of messages on a connection.
         return 0.002
@@ -312,7 +365,7 @@ class Simulation:
             action(*arguments)
 
     def unfinished(self) -> list[str]:
-        views = [self.farm.job_view(job, self.now) for job in self.farm.job_ids()]
+        views = [self.farm.job_view(job, self.clock) for job in self.farm.job_ids()]
         return [str(view) for view in views if view and view.state not in JOB_ENDED][:3]
 
     # --- the coordinator -------------------------------------------------------------------------
@@ -321,7 +374,15 @@ class Simulation:
         if not self.is_up:
             return
         self.events += 1
-        self.execute(self.farm.apply(event, self.now))
+        if job := self.farm.needs(event):
+            self.farm.recall(
+                job, [record for (name, _), record in self.database.frames.items() if name == job]
+            )
+        decisions = self.farm.apply(event, self.clock)
+        self.execute(decisions)
+        if self.random.random() < self.sheds:
+            for job in self.farm.job_ids():
+                self.farm.shed(job)
         if self.validating:
             validate(self.farm)
 
@@ -350,12 +411,18 @@ class Simulation:
         self._plan_tick()
 
     kill_after_commit = 0.0
+    ghosts = 0.0
+    wrong_times = 0.0
+    skew = 0.0
+    skews = False
+    sheds = 0.0
+    """Part of the events after which the frames of ended jobs leave memory."""
 
     def _plan_tick(self) -> None:
-        wakeup = self.farm.next_wakeup(self.now)
+        wakeup = self.farm.next_wakeup(self.clock)
         if wakeup is not None and (self._wakeup is None or wakeup < self._wakeup):
             self._wakeup = wakeup
-            self.after(max(wakeup - self.now, 0.0), self._tick, wakeup)
+            self.after(max(wakeup - self.clock, 0.0), self._tick, wakeup)
 
     def _tick(self, wakeup: float) -> None:
         if self._wakeup == wakeup:
@@ -377,7 +444,10 @@ class Simulation:
     def _restart(self) -> None:
         self.is_up = True
         self._wakeup = None
-        self.farm, decisions = self.database.restore(self.config, self.now)
+        if self.skews:
+            # The clock was set while nobody ran, forwards or backwards.
+            self.skew = self.random.choice([0.0, 0.0, 100.0, -100.0, 5000.0, -5000.0])
+        self.farm, decisions = self.database.restore(self.config, self.clock)
         if self.validating:
             validate(self.farm)
         self.execute(decisions)
@@ -393,14 +463,22 @@ class Simulation:
             return FailureKind.NODE
         if self.random.random() < self.frame_fault:
             return self.random.choice(
-                [FailureKind.CRASH, FailureKind.HANG, FailureKind.OUTPUT, FailureKind.NODE]
+                [
+                    FailureKind.CRASH,
+                    FailureKind.HANG,
+                    FailureKind.OUTPUT,
+                    FailureKind.NODE,
+                    FailureKind.TOO_LONG,
+                    FailureKind.SCENE,
+                    FailureKind.MEMORY,
+                ]
             )
         return None
 
     def disturb(self) -> None:
         """One fault on one node, or the coordinator killed; everything is well again later."""
         node = self.random.choice(list(self.nodes.values()))
-        match self.random.randrange(6):
+        match self.random.randrange(9):
             case 0:
                 node.kill()
                 self.after(self.random.uniform(1, 200), self._revive, node)
@@ -412,6 +490,15 @@ class Simulation:
             case 4:
                 node.broken = True
                 self.after(self.random.uniform(10, 100), setattr, node, "broken", False)
+            case 5:
+                node.freeze(self.random.choice([3, 20, 60, 200]))
+            case 6:
+                self.after(self.random.uniform(10, 300), setattr, node, "slowness", node.slowness)
+                node.slowness *= self.random.choice([0.1, 20.0])
+            case 7:
+                # The whole machine: whatever was in memory is gone, and it is back at once.
+                node.kill()
+                node.start()
             case _:
                 # A link that is dead while both ends believe in it: nothing arrives any more.
                 node.connection += 1
@@ -437,25 +524,42 @@ class Simulation:
     def all_ended(self) -> bool:
         return self.is_up and not self.farm.counts().jobs_open
 
-    def check(self) -> None:
-        """Hold the promises against the history; call when every job has ended."""
+    def check_job(self, job: str) -> None:
+        """Hold the promises against the history of one job that has ended."""
         for ref in self.accepted:
-            if ref.job in self.database.jobs:
+            if ref.job == job:
                 record = self.database.frames[ref.job, ref.frame]
                 assert record.result is not None, f"{ref} was acknowledged and is gone"
+        self.accepted = {ref for ref in self.accepted if ref.job != job}
+        counted = Counter(
+            record.state
+            for (name, frame), record in self.database.frames.items()
+            if name == job and frame != FILM_FRAME
+        )
+        view = self.farm.job_view(job, self.clock)
+        assert view is not None
+        untouched = self.database.jobs[job].untouched
+        for state in FrameState:
+            told = getattr(view.counts, state.value)
+            assert told == counted[state] or (state is untouched and told > counted[state])
+
+    def check(self) -> None:
+        """Hold the promises against the history; call when every job has ended."""
+        for job in self.database.jobs:
+            self.check_job(job)
         for (job, frame), record in self.database.frames.items():
             assert record.state not in FRAME_OPEN, f"{job}/{frame} is still {record.state.value}"
             assert not record.leases
             if record.state is FrameState.DONE:
                 assert record.result is not None
         for job_id in self.database.jobs:
-            view = self.farm.job_view(job_id, self.now)
+            view = self.farm.job_view(job_id, self.clock)
             assert view is not None
             assert view.counts.waiting == view.counts.leased == 0
-        again, _ = self.database.restore(self.config, self.now)
+        again, _ = self.database.restore(self.config, self.clock)
         validate(again)
         for job_id in self.database.jobs:
-            one, two = self.farm.job_view(job_id, self.now), again.job_view(job_id, self.now)
+            one, two = self.farm.job_view(job_id, self.clock), again.job_view(job_id, self.clock)
             assert one is not None
             assert two is not None
             assert (one.counts, one.state, one.problem) == (two.counts, two.state, two.problem)

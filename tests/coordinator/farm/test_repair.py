@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rendermill.coordinator.farm.config import FarmConfig
-from rendermill.coordinator.farm.decisions import SaveFrames
+from rendermill.coordinator.farm.decisions import SaveAttempt, SaveFrames
 from rendermill.coordinator.farm.events import (
     JobCancelled,
     JobSubmitted,
@@ -101,3 +101,30 @@ def test_without_it_the_same_silence_costs_the_lease() -> None:
     submit(farm, "1")
     farm.apply(Tick(), after=7200.0)
     assert farm.held("a") == []
+
+
+def test_a_date_that_was_set_back_between_two_starts_ends_nothing_before_it_began() -> None:
+    before = Scenario(Farm(FarmConfig()), now=2e9)
+    before.join("a")
+    submit(before, "1")
+    (ref,) = before.held("a")
+    state_before = before.farm.state
+    job = state_before.jobs["j"]
+    after = Scenario(Farm(FarmConfig()), now=1e9)
+    after.farm.restore(
+        [job.record],
+        list(job.table.records.values()),
+        [node.record for node in state_before.nodes.values()],
+        state_before.epoch_ceiling,
+        after.now,
+    )
+    after.join("a", "i2")
+    decisions = after.apply(Tick(), after=1.0)
+    records = [
+        one.record
+        for one in [*decisions, *after.say("a", done(after.held("a")[0]))]
+        if isinstance(one, SaveAttempt)
+    ]
+    assert records
+    assert all(record.started <= record.ended for record in records)
+    assert ref.job == "j"
