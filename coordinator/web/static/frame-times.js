@@ -5,7 +5,7 @@ import { count, duration } from "./format.js";
 import { NODE_COLOURS, Palette, Redraw, sizeCanvas } from "./palette.js";
 
 const HEIGHT_PX = 260;
-const LEFT_PX = 56;
+const LEFT_PX = 76;
 const BOTTOM_PX = 20;
 const TOP_PX = 8;
 const SLOWEST_SHOWN = 20;
@@ -118,7 +118,7 @@ export class FrameTimes {
       if (!frame.stats) return;
       const x = LEFT_PX + index * this.step;
       const height = Math.max(1, (frame.stats.seconds / most) * room);
-      pen.fillStyle = colours[`node-${this.colourOf.get(frame.node) % NODE_COLOURS}`];
+      pen.fillStyle = colours[`node-${this.colour(frame.node)}`];
       pen.fillRect(x, HEIGHT_PX - BOTTOM_PX - height, bar, height);
       if (number === this.selected) {
         pen.strokeStyle = colours.ink;
@@ -147,20 +147,29 @@ export class FrameTimes {
       if (!byNode.has(frame.node)) byNode.set(frame.node, []);
       byNode.get(frame.node).push(frame.stats.seconds);
     }
-    // A node keeps its colour, whoever comes later.
-    for (const node of byNode.keys()) if (!this.colourOf.has(node)) this.colourOf.set(node, this.colourOf.size);
+    // A node keeps its colour, whoever comes later; those that did most have colours of their own.
+    const byFrames = [...byNode.keys()].sort((a, b) => byNode.get(b).length - byNode.get(a).length);
+    for (const node of byFrames) if (!this.colourOf.has(node)) this.colourOf.set(node, this.colourOf.size);
     return byNode;
+  }
+
+  /** Number of a node's colour; the last one is that of all for whom there is none. */
+  colour(node) {
+    const others = NODE_COLOURS - 1;
+    const place = this.colourOf.get(node);
+    return this.colourOf.size > NODE_COLOURS ? Math.min(place, others) : place;
   }
 
   drawTables(done, byNode) {
     const rows = [...byNode]
       .map(([node, seconds]) => ({ node, name: this.nameOf(node), seconds }))
       .sort((a, b) => b.seconds.length - a.seconds.length);
+    const key = (colour, name) => h("li", {}, h("i", { class: "swatch", "data-node": colour, "aria-hidden": "true" }), name);
+    const hasOthers = rows.length > NODE_COLOURS;
+    const named = rows.filter(({ node }) => !hasOthers || this.colour(node) < NODE_COLOURS - 1);
     this.legend.replaceChildren(
-      ...rows.slice(0, NODE_COLOURS).map(({ node, name }) =>
-        h("li", {}, h("i", { class: "swatch", "data-node": this.colourOf.get(node) % NODE_COLOURS, "aria-hidden": "true" }), name),
-      ),
-      rows.length > NODE_COLOURS ? h("li", { class: "muted" }, `and ${rows.length - NODE_COLOURS} more, in these colours again`) : "",
+      ...named.map(({ node, name }) => key(this.colour(node), name)),
+      hasOthers ? key(NODE_COLOURS - 1, `${rows.length - named.length} others`) : "",
     );
     this.nodes.replaceChildren(
       ...rows.map(({ name, seconds }) =>

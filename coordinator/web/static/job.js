@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { actionButton, JobControls } from "./controls.js";
 import { h, setAttribute, setText, show } from "./dom.js";
-import { count, moment, timeLeft } from "./format.js";
+import { bytes, count, moment, percent, timeLeft } from "./format.js";
 import { Filmstrip } from "./filmstrip.js";
 import { FramePanel } from "./frame.js";
 import { FrameTimes } from "./frame-times.js";
@@ -178,6 +178,7 @@ class Head {
     this.left = h("span", { class: "number" });
     this.work = h("p", { class: "muted" });
     this.who = h("p", { class: "muted" });
+    this.filmText = h("p");
     this.why = h("p", { class: "why" });
     this.failure = h("p", { class: "problem-text" });
     this.priority = h("input", { type: "number", min: 0, max: PRIORITY_MOST, id: "priority", class: "short" });
@@ -200,6 +201,7 @@ class Head {
       h("div", { class: "spread" }, h("div", { class: "job-title" }, this.name, this.pill.element), this.actions),
       this.bar.element,
       h("p", { class: "spread job-numbers" }, this.done, this.left),
+      this.filmText,
       this.why,
       this.failure,
       h("div", { class: "spread" }, h("div", {}, this.work, this.who), h("div", { class: "buttons" }, this.priorityForm, this.archive, this.film)),
@@ -230,8 +232,21 @@ class Head {
     show(this.archive, job.counts.done > 0);
     setText(this.archive, `Download ${count(job.counts.done, "frame")}`);
     show(this.film, Boolean(job.film?.sha256));
+    setText(this.filmText, filmSentence(this.farm, job.film));
+    show(this.filmText, this.filmText.textContent !== "");
     this.controls.update(job);
   }
+}
+
+/** How a job's film stands: "Film: encoding on atlas, 40 %". */
+function filmSentence(farm, film) {
+  if (!film) return "";
+  if (film.sha256) return `Film: ${film.name}, ${bytes(film.length)}`;
+  if (film.problem) return `Film: ${film.problem}`;
+  if (film.state === "leased") {
+    return `Film: encoding on ${farm.nodes.get(film.node)?.name ?? "a node"}, ${percent(film.progress)}`;
+  }
+  return "Film: made when every frame is done";
 }
 
 /** The states as a legend whose entries, pressed, leave only their frames bright. */

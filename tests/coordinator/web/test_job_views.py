@@ -171,7 +171,7 @@ async def test_frame_times_lead_to_their_frames_and_stand_in_a_table():
         await expect(chart).to_have_attribute("aria-valuetext", re.compile("Frame 2: .* on atlas"))
         box = await chart.bounding_box()
         assert box is not None
-        await chart.click(position={"x": 60, "y": box["height"] - 30})
+        await chart.click(position={"x": 90, "y": box["height"] - 30})
         await expect(page.locator(".frame-panel h2")).to_have_text("Frame 1")
         farm.set_frame("job0000", 4, FrameState.DONE)
         await expect(page.get_by_role("tabpanel")).to_contain_text("4 frames:")
