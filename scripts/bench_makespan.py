@@ -3,9 +3,10 @@
 The real farm code in virtual time (tests/coordinator/farm/farm_simulation.py), 30 seeds, for frame
 times that rise over the film (ramp) and for a few very long ones among short ones (heavy tail).
 Printed: time until the last frame over the lower bound, which is the larger of all work spread
-perfectly over all nodes and the longest frame on the fastest node. For comparison: cold fixed
-chunks reach 1.5 to 4.4, one warm frame at a time 1.15 to 1.30, the same with copies of stragglers
-1.06 to 1.18.
+perfectly over all nodes and the longest frame on the fastest node. Beside it, for the same films in
+the same run: self-scheduling (each node takes the next frame when it is free: what a plain queue
+does), fixed chunks (the film cut into as many equal runs as there are nodes: what splitting by hand
+does), and the longest frame first with all frame times known beforehand, which no farm can know.
 
     python scripts/bench_makespan.py [--seeds N] [--silent]
 
@@ -15,6 +16,7 @@ chunks reach 1.5 to 4.4, one warm frame at a time 1.15 to 1.30, the same with co
 from __future__ import annotations
 
 import argparse
+import heapq
 import random
 import statistics
 import sys
@@ -46,6 +48,34 @@ def lower_bound(seconds: list[float]) -> float:
     return max(sum(seconds) / pace, max(seconds) * min(SLOWNESSES))
 
 
+def self_scheduled(seconds: list[float]) -> float:
+    """Return the time when each node takes the next frame as soon as it is free, without copies."""
+    free = [(0.0, node) for node in range(len(SLOWNESSES))]
+    heapq.heapify(free)
+    for frame in seconds:
+        at, node = heapq.heappop(free)
+        heapq.heappush(free, (at + frame * SLOWNESSES[node], node))
+    return max(at for at, _ in free)
+
+
+def chunked(seconds: list[float]) -> float:
+    """Return the time when each node gets one run of as many frames."""
+    count = len(SLOWNESSES)
+    edges = [len(seconds) * part // count for part in range(count + 1)]
+    return max(
+        sum(seconds[edges[node] : edges[node + 1]]) * SLOWNESSES[node] for node in range(count)
+    )
+
+
+def clairvoyant(seconds: list[float]) -> float:
+    """Return the time when frame times are known: the longest first, where it ends soonest."""
+    at = [0.0] * len(SLOWNESSES)
+    for frame in sorted(seconds, reverse=True):
+        node = min(range(len(at)), key=lambda one: at[one] + frame * SLOWNESSES[one])
+        at[node] += frame * SLOWNESSES[node]
+    return max(at)
+
+
 def ratio(seconds: list[float], seed: int, with_progress: bool) -> tuple[float, float]:
     """Return makespan over the lower bound, and the part of all work that was done twice."""
     world = Simulation(
@@ -69,6 +99,14 @@ def ratio(seconds: list[float], seed: int, with_progress: bool) -> tuple[float, 
     return (world.now - start) / lower_bound(seconds), world.busy / needed - 1
 
 
+OTHERS = {
+    "self-scheduling without copies": self_scheduled,
+    "fixed chunks": chunked,
+    "longest first, times known beforehand": clairvoyant,
+}
+"""What it is compared to."""
+
+
 def main() -> None:
     """Print one line for each kind of film."""
     parser = argparse.ArgumentParser(description="Makespan over the lower bound.")
@@ -77,16 +115,22 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"{FRAMES} frames, {len(SLOWNESSES)} nodes, {arguments.seeds} seeds")
     for name, film in (("ramp", ramp), ("heavy tail", heavy_tail)):
-        runs = [
-            ratio(film(random.Random(seed)), seed, not arguments.silent)
-            for seed in range(arguments.seeds)
-        ]
+        films = [film(random.Random(seed)) for seed in range(arguments.seeds)]
+        runs = [ratio(seconds, seed, not arguments.silent) for seed, seconds in enumerate(films)]
         ratios = [run[0] for run in runs]
         print(
             f"{name:>10}: makespan / lower bound mean {statistics.mean(ratios):.3f}, "
             f"min {min(ratios):.3f}, max {max(ratios):.3f}; "
-            f"rendered twice {statistics.mean(run[1] for run in runs):.1%}"
+            f"rendered twice {statistics.mean(run[1] for run in runs):.1%}",
+            flush=True,
         )
+        for other, time_of in OTHERS.items():
+            others = [time_of(seconds) / lower_bound(seconds) for seconds in films]
+            print(
+                f"{'':>10}  {other}: mean {statistics.mean(others):.3f}, "
+                f"min {min(others):.3f}, max {max(others):.3f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
