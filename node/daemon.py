@@ -22,6 +22,7 @@ from ..protocol.messages import (
     FrameRefused,
     Heartbeat,
     Hello,
+    Inspect,
     LogLines,
     MachineChanged,
     Revoke,
@@ -35,12 +36,14 @@ from ..wire.credentials import Credentials
 from . import hardware
 from .attendance import REFUSES, Attendance, LoadSensor
 from .blender.attempt import AttemptFailed
+from .blender.sandbox import BUBBLEWRAP
 from .blender.session import BlenderSession, SessionOptions
 from .cache import ChunkCache, default_quota, remove
 from .delivery import Delivery
 from .equipment import Equipment, equip, probe_fully
 from .identity import DataFolder
 from .idle import Idle
+from .inspection import Inspection
 from .link import Link
 from .notices import Notice, NoticeKind, Notify
 from .options import NodeOptions
@@ -62,7 +65,10 @@ PROBE_AGAIN_MAX_SECONDS = 3600.0
 SESSION = "blender"
 """Below the scratch folder: what Blender itself may write to."""
 PROBE = "probe"
+INSPECT = "inspect"
 FRAMES = f"{SESSION}/frames"
+STATES = f"{SESSION}/states"
+"""What of a scene's tree Blender must be able to write; see `workspace`."""
 
 Equip = Callable[[Sequence[Path], Path, Path, Notify], Awaitable[Equipment]]
 """As `equipment.equip`."""
@@ -128,6 +134,7 @@ class Node:
         # Of a process that was killed. The session's folder stays: it holds the shader caches that
         # a GPU's first frame would wait for.
         await in_thread(remove, scratch / FRAMES)
+        await in_thread(remove, scratch / STATES)
         await in_thread((scratch / FRAMES).mkdir, parents=True)
         quota = options.cache_bytes
         if quota is None:
@@ -233,7 +240,13 @@ class _Service:
         self._greeted_with = self._attendance.availability
         self._settings_file: SettingsFile | None = None
         self._saving: set[asyncio.Task[None]] = set()
-        self._scenes = SceneStore(cache, self._link.ask, self._tell_scene_held)
+        self._scenes = SceneStore(
+            cache,
+            self._link.ask,
+            self._tell_scene_held,
+            # Only there Blender sees the scenes on a disk it cannot write to.
+            writable=scratch / STATES if equipment.sandbox == BUBBLEWRAP else None,
+        )
         loop = asyncio.get_running_loop()
 
         def evicted(manifest: str) -> None:
@@ -253,9 +266,22 @@ class _Service:
                 low_priority=options.low_priority,
             ),
         )
+        self._inspection = Inspection(
+            self._link.ask,
+            cache_folder=cache.folder,
+            cache_bytes=cache.quota_bytes,
+            user=data.identity.incarnation,
+            scratch=scratch / INSPECT,
+            level=equipment.sandbox,
+            blenders=lambda: self._equipment.blenders,
+        )
+        self._inspecting: set[asyncio.Task[None]] = set()
         self._work: _Work | None = None
         self._ended = asyncio.Event()
         """Set when the renderer ended, which it never should before it is told to."""
+
+    async def _inspect(self, order: Inspect) -> None:
+        self._link.send(await self._inspection.inspect(order))
 
     def _also_to_the_log(self, notify: Notify) -> Notify:
         """Tell the farm too what this node tells the person who started it, but for progress."""
@@ -417,6 +443,7 @@ class _Service:
             name=self._options.label,
             machine=self._machine,
             holding=tuple(dict.fromkeys(held)),
+            inspects=True,
             scenes=self._cache.complete_scenes(),
             settings=self._options.settings,
             availability=self._greeted_with,
@@ -452,6 +479,10 @@ class _Service:
                 work.delivery.refused(message.frame, message.reason, retry=message.retry)
             case ForgetJob():
                 work.renderer.forget_job(message.job)
+            case Inspect():
+                looking = asyncio.create_task(self._inspect(message), name="inspection")
+                self._inspecting.add(looking)
+                looking.add_done_callback(self._inspecting.discard)
             case SetDraining():
                 work.renderer.refuse("the node is draining" if message.draining else "")
                 text = "Draining: taking no new frames." if message.draining else "Taking frames."
@@ -504,6 +535,9 @@ class _Service:
     async def _end(self, link: asyncio.Task[None]) -> None:
         """Stop everything, Blender first: nothing may outlive the node."""
         link.cancel()
+        for looking in self._inspecting:
+            looking.cancel()
+        await asyncio.gather(*self._inspecting, return_exceptions=True)
         await asyncio.wait([link])
         work = self._work
         try:

@@ -45,10 +45,14 @@ class SceneStore:
     """The scenes that one node process works on. For use in one event loop.
 
     Everything of a scene between `prefetch` or `ready` and its release stays in the cache.
+    ``writable`` is a folder for what Blender must write where it may not write to the cache.
     """
 
-    def __init__(self, cache: ChunkCache, ask: Ask, on_held: OnHeld) -> None:
+    def __init__(
+        self, cache: ChunkCache, ask: Ask, on_held: OnHeld, writable: Path | None = None
+    ) -> None:
         self._cache = cache
+        self._writable = writable
         self._ask = ask
         self._on_held = on_held
         self._scenes: dict[str, asyncio.Task[Path]] = {}
@@ -100,8 +104,13 @@ class SceneStore:
         if manifest not in self._scenes:
             await in_thread(self._drop, manifest)
 
+    def _writable_of(self, manifest: str) -> Path | None:
+        return self._writable / manifest if self._writable is not None else None
+
     def _drop(self, manifest: str) -> None:
         remove(self._cache.tree_path(manifest))
+        if (writable := self._writable_of(manifest)) is not None:
+            remove(writable)
         self._cache.unpin(manifest)
 
     async def _prepare(self, sha256: str) -> Path:
@@ -134,7 +143,7 @@ class SceneStore:
             try:
                 manifest = await self._manifest(sha256)
                 await self._fetch(sha256, manifest)
-                await in_thread(build_tree, manifest, self._cache, tree)
+                await in_thread(build_tree, manifest, self._cache, tree, self._writable_of(sha256))
             except (Damaged, ChunkRefused, ChunkMissing) as error:
                 last = str(error)
                 await asyncio.sleep(backoff(attempt))

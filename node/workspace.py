@@ -5,6 +5,11 @@ and next to no time; where the disk cannot link, they are copies. A file of seve
 together once and kept by its content. The .blend keeps its name and every file its place, because
 Blender's disk caches hang on both.
 
+The exception is the state of baked Geometry Nodes (``meta/*.json``): Blender opens these few bytes
+for writing although it only reads them, and where it may not, the geometry is gone without a word
+(seen in 4.5 and 5.0). They are copies that Blender may write to; where the whole tree is read-only
+to Blender, the folder ``meta`` is a link into one that is not.
+
 Nothing is followed on the way: paths are checked again, and folders are opened one by one under
 the handle of the one above, never through a link.
 """
@@ -13,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 from pathlib import Path, PurePosixPath
@@ -35,18 +41,29 @@ _BY_HANDLE = os.open in os.supports_dir_fd and os.link in os.supports_dir_fd
 """Windows has no folder handles here; there the tree is new, private and made by us alone."""
 
 
-def build_tree(manifest: Manifest, cache: ChunkCache, folder: Path) -> None:
+def build_tree(
+    manifest: Manifest, cache: ChunkCache, folder: Path, writable: Path | None = None
+) -> None:
     """Make the tree of ``manifest`` as ``folder``, which must not exist; whole or not at all.
+
+    ``writable`` is a folder for what Blender must be able to write, when it may not in ``folder``;
+    it is emptied, and the caller's to remove.
 
     Blocks. Raises `ChunkMissing` for a chunk to fetch (again), `CacheFull`, `CacheError`.
     """
     remove(folder)
     try:
         folder.mkdir(mode=0o700)
+        if writable is not None:
+            remove(writable)
+        states = _bake_states(manifest)
         tree = _Tree(folder)
         try:
             for file in manifest.files:
-                _place(file, cache, tree)
+                if PurePosixPath(file.path).parent in states:
+                    _place_state(file, cache, tree, writable)
+                else:
+                    _place(file, cache, tree)
         finally:
             tree.close()
     except OSError as error:
@@ -73,6 +90,32 @@ def _place(file: ManifestFile, cache: ChunkCache, tree: _Tree) -> None:
         source = assemble(file, cache)
         if not tree.link(source, path):
             tree.copy(source, path)
+
+
+def _bake_states(manifest: Manifest) -> set[PurePosixPath]:
+    """Return the folders that hold nothing but the state of bakes."""
+    paths = [PurePosixPath(file.path) for file in manifest.files]
+    states = {path.parent for path in paths if _is_bake_state(path)}
+    above = {folder for path in paths for folder in path.parents if folder != path.parent}
+    others = {path.parent for path in paths if not _is_bake_state(path)}
+    return states - above - others
+
+
+def _is_bake_state(path: PurePosixPath) -> bool:
+    return path.parent.name == "meta" and path.suffix == ".json"
+
+
+def _place_state(file: ManifestFile, cache: ChunkCache, tree: _Tree, writable: Path | None) -> None:
+    path = PurePosixPath(check_path(file.path))
+    data = b"".join(cache.read_chunk(chunk) for chunk in file.chunks)
+    if writable is None:
+        tree.write(path, data, mode=0o600)
+        return
+    own = writable / hashlib.sha256(str(path.parent).encode()).hexdigest()[:16]
+    if not own.exists():
+        own.mkdir(parents=True)
+        tree.lead(path.parent, own)
+    (own / path.name).write_bytes(data)
 
 
 def assemble(file: ManifestFile, cache: ChunkCache) -> Path:
@@ -132,21 +175,28 @@ class _Tree:
             raise
         return True
 
-    def write(self, path: PurePosixPath, data: bytes) -> None:
-        """Make a read-only file of these bytes."""
-        with os.fdopen(self._create(path), "wb") as out:
+    def write(self, path: PurePosixPath, data: bytes, mode: int = 0o444) -> None:
+        """Make a file of these bytes, read-only unless ``mode`` says otherwise."""
+        with os.fdopen(self._create(path, mode), "wb") as out:
             out.write(data)
+
+    def lead(self, path: PurePosixPath, folder: Path) -> None:
+        """Let ``path``, where nothing is yet, be another name of ``folder``, outside the tree."""
+        if _BY_HANDLE:
+            os.symlink(folder, path.name, dir_fd=self._parent(path))
+        else:
+            self._made(path).symlink_to(folder, target_is_directory=True)
 
     def copy(self, source: Path, path: PurePosixPath) -> None:
         """Make a read-only copy of a file."""
         with source.open("rb") as data, os.fdopen(self._create(path), "wb") as out:
             shutil.copyfileobj(data, out, 1024 * 1024)
 
-    def _create(self, path: PurePosixPath) -> int:
+    def _create(self, path: PurePosixPath, mode: int = 0o444) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         if _BY_HANDLE:
-            return os.open(path.name, flags | os.O_NOFOLLOW, 0o444, dir_fd=self._parent(path))
-        return os.open(self._made(path), flags, 0o444)
+            return os.open(path.name, flags | os.O_NOFOLLOW, mode, dir_fd=self._parent(path))
+        return os.open(self._made(path), flags, mode)
 
     def _made(self, path: PurePosixPath) -> Path:
         target = self._folder / path

@@ -62,6 +62,44 @@ def store(cache: ChunkCache, files: dict[str, list[bytes]], *, pin: bool = True)
     return sha256
 
 
+BAKED = {
+    "scene/blendcache_shot/Cube_nodes/1/meta/00001_00000.json": [b"{}"],
+    "scene/blendcache_shot/Cube_nodes/1/blobs/00001_00000.blob": [b"points"],
+    "scene/meta/notes.txt": [b"no bake"],
+    "scene/meta/more.json": [b"{}"],
+    "scene/shot.blend": [b"BLENDER"],
+}
+
+
+def test_the_state_of_a_bake_is_a_copy_that_blender_may_write(cache: ChunkCache) -> None:
+    sha256 = store(cache, BAKED)
+    tree = cache.tree_path(sha256)
+    state = tree / "scene/blendcache_shot/Cube_nodes/1/meta/00001_00000.json"
+    assert state.stat().st_mode & 0o200
+    state.write_bytes(b"spoilt")
+    assert cache.read_chunk(chunk(b"{}")) == b"{}"
+    assert not (tree / "scene/meta/more.json").stat().st_mode & 0o200
+    assert not (tree / "scene/shot.blend").stat().st_mode & 0o200
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links to folders need a privilege on Windows")
+def test_where_the_tree_is_read_only_to_blender_the_state_of_a_bake_lies_elsewhere(
+    cache: ChunkCache, tmp_path: Path
+) -> None:
+    sha256 = store(cache, BAKED)
+    tree, writable = tmp_path / "tree", tmp_path / "writable"
+    manifest, *_ = scene(BAKED)
+    for _ in range(2):
+        build_tree(manifest, cache, tree, writable)
+        meta = tree / "scene/blendcache_shot/Cube_nodes/1/meta"
+        assert meta.resolve().parent == writable.resolve()
+        assert (meta / "00001_00000.json").read_bytes() == b"{}"
+    for path, pieces in BAKED.items():
+        assert (tree / path).read_bytes() == b"".join(pieces)
+    assert sum(path.is_file() for path in writable.rglob("*")) == 1
+    assert sha256
+
+
 def test_bytes_that_do_not_hash_to_their_name_are_refused(cache: ChunkCache) -> None:
     with pytest.raises(ChunkRefused):
         cache.put_chunk(chunk(b"a").sha256, b"b")
