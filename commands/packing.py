@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from ..addon.client.artist import process_mark, snapshots_dir, sweep_snapshots
 from ..addon.client.errors import ClientError
 from ..node.blender.find import Candidate, NotABlender, candidate_at, find_blenders
 from ..protocol.codec import from_plain
@@ -204,5 +205,13 @@ def _end_tree(pid: int) -> None:
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory[str]:
-    """Return a new temporary folder for a packing; use it in a ``with`` block."""
-    return tempfile.TemporaryDirectory(prefix="rendermill-pack-", ignore_cleanup_errors=True)
+    """Return a new temporary folder for a packing; use it in a ``with`` block.
+
+    Those of packings that were killed are deleted first: each holds a copy of a whole scene.
+    """
+    sweep_snapshots()
+    folder = snapshots_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(
+        prefix=f"scene-{process_mark()}-", dir=folder, ignore_cleanup_errors=True
+    )

@@ -335,15 +335,18 @@ async def download_file(
     destination: Path,
     *,
     progress: Progress | None = None,
+    mark: str = "",
 ) -> None:
     """Bring a blob into the file ``destination``: all of it under that name, or nothing.
 
     Written beside it under a temporary name, checked, made durable, renamed; an existing file is
     replaced. A broken connection is taken up at the byte where it broke, within the connection's
-    patience. Raises `FarmError` and OSError (a full disk, no permission); no part stays behind.
+    patience. Raises `FarmError` and OSError (a full disk, no permission); no part stays behind
+    unless this process is killed: ``mark`` then tells in its name whose it was.
     """
     # Without the name itself: one that is as long as names may be leaves no room for more.
-    part = destination.with_name(f".rendermill-{secrets.token_hex(6)}.part")
+    owner = f"{mark}-" if mark else ""
+    part = destination.with_name(f".rendermill-{owner}{secrets.token_hex(6)}.part")
     try:
         await _download(farm, sha256, length, part, progress)
         await asyncio.to_thread(_settle, part, destination)

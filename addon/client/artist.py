@@ -22,6 +22,7 @@ from ...wire import places
 SNAPSHOT_MAX_SECONDS = 7 * 86_400.0
 """Older copies go whoever made them: no scene is a week on its way, and process ids come again."""
 
+_PART = re.compile(r"\.rendermill-([0-9a-f]{8})-(\d+)-[0-9a-f]+\.part")
 _SNAPSHOT = re.compile(r"scene-([0-9a-f]{8})-(\d+)-.+")
 
 
@@ -41,7 +42,26 @@ def new_snapshot_folder(snapshots: Path) -> Path:
     Raises OSError.
     """
     snapshots.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix=f"scene-{_machine()}-{os.getpid()}-", dir=snapshots))
+    return Path(tempfile.mkdtemp(prefix=f"scene-{process_mark()}-", dir=snapshots))
+
+
+def process_mark() -> str:
+    """Return what tells in a name that this process made it: machine and process id."""
+    return f"{_machine()}-{os.getpid()}"
+
+
+def sweep_parts(folder: Path) -> int:
+    """Delete the half-downloaded files that processes of this machine left in ``folder`` when they
+    died; return how many. Blocks; never raises."""
+    swept = 0
+    with contextlib.suppress(OSError):
+        for path in folder.glob(".rendermill-*.part"):
+            match = _PART.fullmatch(path.name)
+            if match is not None and match[1] == _machine() and not _is_alive(int(match[2])):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                    swept += 1
+    return swept
 
 
 def sweep_snapshots() -> int:

@@ -29,6 +29,7 @@ from ...protocol.views import Event, FarmView, FramePage, FrameView, JobDetail, 
 from ...wire.blobs import download_file
 from ...wire.connection import FarmConnection
 from ...wire.errors import FarmError
+from .artist import process_mark, sweep_parts
 from .delivery_record import DeliveryRecord, open_record
 from .errors import DeliveryError
 from .sent_jobs import recall_sent
@@ -178,6 +179,8 @@ class _Delivery:
     film: FrameFile | None = None
     """The film, once it is here."""
     kept: set[Path] = field(default_factory=set)
+    swept: set[Path] = field(default_factory=set)
+    """Folders that were looked at for what a killed delivery has left."""
     bytes_here: int = 0
     newest: Path | None = None
     newest_frame: int | None = None
@@ -344,7 +347,11 @@ class _Delivery:
 
     async def _download(self, file: FrameFile, target: Path) -> None:
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
-        await download_file(self.farm, file.sha256, file.length, target)
+        if target.parent not in self.swept:
+            self.swept.add(target.parent)
+            # Of a delivery that was killed: hidden, and as big as the frames themselves.
+            await asyncio.to_thread(sweep_parts, target.parent)
+        await download_file(self.farm, file.sha256, file.length, target, mark=process_mark())
 
     def _is_settled(self, target: Path, file: FrameFile) -> bool:
         """Whether ``target`` stays as it is: the same already, or not ours to replace."""

@@ -133,6 +133,10 @@ class FarmUnderFault:
         """Start (again) a node of this name; see `wait_ready`."""
         return self.farm.start_node(name, "--json", "--grace", "0", *words)
 
+    def enter_namespace(self, name: str, namespace: str) -> None:
+        """Start this member in a network namespace from now on (Linux, root)."""
+        self.farm.launchers[name] = ["ip", "netns", "exec", namespace]
+
     def wait_ready(self, *names: str) -> None:
         """Wait until these nodes are idle or at work."""
         self.farm.wait_ready(names)
