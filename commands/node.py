@@ -29,7 +29,7 @@ from ..wire.credentials import CredentialsError, JoinToken
 from ..wire.discovery import INTERFACE_VARIABLE
 from ..wire.errors import NotAllowed
 from . import background
-from .exit_codes import ExitCode, UsageError
+from .exit_codes import ExitCode
 
 GIB = 1024**3
 _FAILED, _NOT_ALLOWED = ExitCode.FAILED, ExitCode.NOT_ALLOWED
@@ -191,7 +191,8 @@ def run(args: argparse.Namespace) -> int:
             )
         )
     except (CredentialsError, SlotsError, SettingsError) as error:
-        raise UsageError(str(error)) from error
+        print(error, file=sys.stderr)
+        return ExitCode.USAGE
     if args.interface:
         os.environ[INTERFACE_VARIABLE] = args.interface
     watch.take_log(args)
