@@ -189,6 +189,10 @@ class Renderer:
             work.gone = True
         if self._current is not None and key_of(self._current.frame) not in kept:
             self._stop_current(None)
+        current = self._current
+        if current is not None and not current.gone and current.begun_at is not None:
+            # A coordinator that started anew knows of the lease, and not that it was begun.
+            self._send(FrameStarted(frame=current.frame))
         held = {work.frame.job for work in self._works()}
         # The spec of a job comes again with its first frames on the new line.
         self._jobs = {name: job for name, job in self._jobs.items() if name in held}

@@ -15,6 +15,7 @@ import ssl
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -204,8 +205,13 @@ class LocalFarm:
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusting)
         )
-        with opener.open(request, timeout=30) as answer:
-            return answer.read()
+        try:
+            with opener.open(request, timeout=30) as answer:
+                return answer.read()
+        except urllib.error.HTTPError as error:
+            # It holds the connection, and whoever catches it wants to know only what it says.
+            error.close()
+            raise
 
     def node(self, name: str) -> dict[str, Any]:
         """Return the view of the node of that name; {} when it has not joined."""

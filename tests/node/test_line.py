@@ -70,6 +70,21 @@ async def test_a_cut_line_stops_no_frame_and_loses_no_result(
     assert len(node.told(NoticeKind.DISCONNECTED)) == 1
 
 
+async def test_a_frame_that_was_begun_is_told_so_again_after_a_cut(
+    coordinator: Coordinator, start_node: StartNode
+) -> None:
+    """The coordinator may have started anew: its leases are kept, that they were begun is not."""
+    node = await begin(coordinator, start_node, 1, 2)
+    before = len(coordinator.messages)
+    coordinator.cut()
+    await coordinator.hears(Hello, after=before)
+    started = await coordinator.hears(FrameStarted, after=before)
+    assert started.frame == ref(1)
+    node.session.gate.set()
+    await coordinator.hears(FrameDone, lambda done: done.frame == ref(2))
+    assert node.session.frames_rendered == 2
+
+
 async def test_frame_done_is_repeated_until_it_is_answered(
     coordinator: Coordinator, start_node: StartNode
 ) -> None:
