@@ -23,6 +23,7 @@ from .api import (
     attempts,
     blobs,
     downloads,
+    drafts,
     events,
     farm,
     films,
@@ -42,6 +43,7 @@ from .api.tokens import routes as token_routes
 from .clock import Clock
 from .conductor import Conductor
 from .connections import NodeConnections
+from .drafts import DraftDesk
 from .farm.config import FarmConfig
 from .farm.farm import Farm
 from .identity import joining, tokens
@@ -272,10 +274,13 @@ def build_app(
     app[keys.JOIN_DESK] = desk
     app[keys.COLLECTOR] = collector
     app[keys.LOG_BOOK] = log_book
+    app[keys.DRAFTS] = DraftDesk(store, conductor)
+    app.on_shutdown.append(_close_drafts)
     app[events.FOLLOWERS] = set()
     app[jobs.SUBMITTING] = set()
     for theme in (
-        farm, sign_in, blobs, jobs, frames, films, attempts, downloads, nodes, node_history, logs, events, node_link, page,
+        farm, sign_in, blobs, jobs, frames, films, attempts, downloads, nodes,
+        node_history, drafts, logs, events, node_link, page,
     ):  # fmt: skip
         app.add_routes(theme.routes())
     app.add_routes(token_routes())
@@ -286,6 +291,10 @@ def build_app(
     app.cleanup_ctx.append(_in_background(Inventory(store, conductor).run))
     app.cleanup_ctx.append(_in_background(log_book.run))
     return app
+
+
+async def _close_drafts(app: web.Application) -> None:
+    await app[keys.DRAFTS].close()
 
 
 async def _close_nodes(app: web.Application) -> None:

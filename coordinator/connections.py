@@ -28,6 +28,8 @@ class NodeConnection:
         self.unsent: asyncio.Queue[CoordinatorMessage] = asyncio.Queue(UNSENT_MAX_MESSAGES)
         self.close = close
         """Ends the connection, giving the reason; returns at once."""
+        self.inspects = False
+        """Whether the node looks at scenes (`messages.Inspect`)."""
         self.jobs_told: set[str] = set()
         """Jobs whose spec went over this connection."""
 
@@ -88,3 +90,11 @@ class NodeConnections:
         """Close every connection."""
         for connection in list(self._connections.values()):
             connection.close(reason)
+
+    def inspectors(self) -> list[NodeConnection]:
+        """Return the connections of nodes that look at scenes."""
+        return [one for one in self._connections.values() if one.inspects]
+
+    def is_open(self, connection: NodeConnection) -> bool:
+        """Whether this very connection still stands."""
+        return self._connections.get((connection.node, connection.incarnation)) is connection

@@ -112,6 +112,8 @@ class Hello:
     """What the node was started with; None: only the tags of its machine."""
     availability: Availability = Availability(available=True)
     """As of now; every change comes as a message of its own."""
+    inspects: bool = False
+    """It answers `Inspect`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +226,17 @@ class JobScript:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """The answer to `Inspect`."""
+
+    id: str
+    scenes: str = ""
+    """JSON: a list of `drafts.SceneFindings`; '' with a problem."""
+    problem: str = ""
+    """Why the scene could not be looked at; one sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Goodbye:
     """The node stops by its own will; it holds nothing any more."""
 
@@ -244,6 +257,7 @@ NodeMessage = (
     | SceneHeld
     | JobScript
     | Availability
+    | Inspected
     | Goodbye
 )
 
@@ -324,6 +338,21 @@ class SetDraining:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Inspect:
+    """Open this .blend in a throw-away Blender with its scripts disabled and say what is in it.
+
+    Answered by `Inspected`. Only for nodes whose `Hello.inspects` is set; one at a time.
+    """
+
+    id: str
+    manifest: str
+    blend: str
+    """Path of the .blend in the tree."""
+    blender: tuple[int, int]
+    """Major and minor version of the Blender to open it with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigureNode:
     """An administrator has changed what the farm sets for this node; the whole of it."""
 
@@ -339,4 +368,5 @@ CoordinatorMessage = (
     | ForgetJob
     | SetDraining
     | ConfigureNode
+    | Inspect
 )

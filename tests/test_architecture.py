@@ -101,7 +101,7 @@ NOT_PURE = frozenset(
 )
 """Clocks, chance and I/O: a pure part gets their results as arguments."""
 
-DISTRIBUTIONS = {"PIL": "pillow"}
+DISTRIBUTIONS = {"PIL": "pillow", "blender_asset_tracer": "blender-asset-tracer"}
 """Import names that are not the name of the distribution."""
 
 LINES_MAX = 600

@@ -57,8 +57,6 @@ class Params:
     """Of a film, bring the frames too."""
     inspect: bool = False
     """Look at every scene of the file and copy nothing: see `inspect`."""
-    roots: tuple[tuple[str, str], ...] = ()
-    """With ``inspect``: folders named in absolute paths, and where their files lie here."""
 
 
 def captured_to_json(captured: Any) -> dict[str, Any]:
@@ -105,11 +103,7 @@ def read_params(path: Path) -> Params:
     for name, field in fields.items():
         if field.default is dataclasses.MISSING and not plain.get(name):
             raise ParamsError(f"The parameter {name!r} is missing.")
-    return Params(**{**plain, "tags": tuple(plain.get("tags", ())), "roots": _pairs(plain)})
-
-
-def _pairs(plain: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple((folder, place) for folder, place in plain.get("roots", ()))
+    return Params(**{**plain, "tags": tuple(plain.get("tags", ()))})
 
 
 def pack(params: Params) -> dict[str, Any]:
@@ -159,16 +153,22 @@ def inspect(params: Params) -> dict[str, Any]:
     package = load_package()
     scene_of = importlib.import_module(f"{package}.addon.scene.capture")
     checks = importlib.import_module(f"{package}.addon.scene.checks")
-    paths = importlib.import_module(f"{package}.addon.scene.paths")
     job = importlib.import_module(f"{package}.protocol.job")
     _open(params)
-    if params.roots:
-        paths.rewrite_absolute_paths([(folder, place) for folder, place in params.roots])
     answers: list[dict[str, Any]] = []
     for scene in bpy.data.scenes:
         try:
-            captured = scene_of.capture(scene, kind=job.JobKind.ANIMATION)
-            findings = checks.check(scene, captured)
+            # The file itself travels, as it lies: opening it may count as a change to it.
+            captured = scene_of.capture(
+                scene, kind=job.JobKind.ANIMATION, snapshot=Path(params.blend)
+            )
+            # Where the artist's frames would go is nothing of this machine: any folder that can
+            # be written to stands for it.
+            outputs = tuple(
+                dataclasses.replace(root, folder=params.folder) for root in captured.spec.outputs
+            )
+            spec = dataclasses.replace(captured.spec, outputs=outputs)
+            findings = checks.check(scene, dataclasses.replace(captured, spec=spec))
         except ValueError as error:
             answers.append({"name": scene.name, "error": str(error)})
             continue

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from ..conductor import Conductor
+from ..drafts import DraftDesk
 from ..identity.joining import JoinDesk
 from ..identity.roles import Member
 from ..identity.tokens import TokenBook
@@ -31,6 +32,7 @@ CONDUCTOR = web.AppKey("conductor", Conductor)
 STORE = web.AppKey("store", Store)
 TOKENS = web.AppKey("tokens", TokenBook)
 JOIN_DESK = web.AppKey("join_desk", JoinDesk)
+DRAFTS = web.AppKey("drafts", DraftDesk)
 LOG_BOOK = web.AppKey("log_book", LogBook)
 COLLECTOR = web.AppKey("collector", Collector)
 IDENTITY = web.AppKey("identity", FarmIdentity)

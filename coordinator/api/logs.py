@@ -26,9 +26,7 @@ async def find(request: web.Request) -> web.StreamResponse:
     """Send lines: the newest, those before a number, or those after one."""
     text = request.query.get("q", "")
     if len(text) > TEXT_MAX_CHARS:
-        raise Refused(
-            HTTPStatus.BAD_REQUEST, f"A search has at most {TEXT_MAX_CHARS} characters."
-        )
+        raise Refused(HTTPStatus.BAD_REQUEST, f"A search has at most {TEXT_MAX_CHARS} characters.")
     after, before = query_int(request, "after"), query_int(request, "before")
     if after is not None and before is not None:
         raise Refused(HTTPStatus.BAD_REQUEST, "Ask for lines after a number or before one.")

@@ -39,7 +39,9 @@ async def history(request: web.Request) -> web.StreamResponse:
     if before and match is None:
         raise Refused(HTTPStatus.BAD_REQUEST, "before must be what the last page called next.")
     place = None if match is None else (float(match[1]), int(match[2]))
-    found = await request.app[keys.STORE].read(lambda connection: _read(connection, node, place, limit + 1))
+    found = await request.app[keys.STORE].read(
+        lambda connection: _read(connection, node, place, limit + 1)
+    )
     attempts = tuple(
         NodeAttempt(
             job=row.job,

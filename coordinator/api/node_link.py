@@ -23,6 +23,7 @@ from ...protocol.messages import (
     FrameFailed,
     FrameRefused,
     Hello,
+    Inspected,
     JobScript,
     LogLines,
     NodeMessage,
@@ -165,6 +166,8 @@ class _Conversation:
         self._hello = hello
         self._end: asyncio.Future[_Ended] = asyncio.get_running_loop().create_future()
         self._connection = NodeConnection(hello.node, hello.incarnation, self._cut_off)
+        self._connection.inspects = hello.inspects
+        self._drafts = request.app[keys.DRAFTS]
         self._scripts: set[str] = set()
 
     def _cut_off(self, reason: str) -> None:
@@ -238,6 +241,9 @@ class _Conversation:
                     await self._log_book.add(self._hello.node, (words,), ref)
                 case JobScript():
                     await self._keep_script(message)
+                case Inspected():
+                    self._drafts.answered(self._hello.node, message)
+                    message = None
                 case _:
                     pass
             if message is not None:

@@ -192,7 +192,8 @@ class LogStore:
     def _delete_oldest(self, excess: int, where: str, *values: str) -> None:
         end = 0
         rows = self._writing.execute(
-            f"SELECT number, bytes FROM blocks {where} ORDER BY number", values
+            f"SELECT number, bytes FROM blocks {where} ORDER BY number",  # noqa: S608 ours
+            values,
         )
         for number, size in rows:
             if excess <= 0:
@@ -201,7 +202,10 @@ class LogStore:
             end = number
         rows.close()
         also = f"{where} AND" if where else "WHERE"
-        self._writing.execute(f"DELETE FROM blocks {also} number <= ?", (*values, end))
+        self._writing.execute(
+            f"DELETE FROM blocks {also} number <= ?",  # noqa: S608 ours
+            (*values, end),
+        )
         self._count()
 
     def forget_job(self, job: str) -> None:
@@ -269,12 +273,11 @@ def _matching_blocks(
     order = "ASC" if after is not None else "DESC"
     wanted = query.text.translate(_FOLD)
     for number, _, moment, node, job, frame, text in connection.execute(
-        f"SELECT {_COLUMNS} FROM blocks {where} ORDER BY number {order}", values
+        f"SELECT {_COLUMNS} FROM blocks {where} ORDER BY number {order}",  # noqa: S608 ours
+        values,
     ):
         yield [
-            LogLine(
-                number=number + index, time=moment, node=node, job=job, frame=frame, text=line
-            )
+            LogLine(number=number + index, time=moment, node=node, job=job, frame=frame, text=line)
             for index, line in enumerate(text.split("\n"))
             if not wanted or wanted in line.translate(_FOLD)
         ]

@@ -7,6 +7,8 @@ import contextlib
 import hashlib
 import io
 import secrets
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -307,3 +309,49 @@ async def raw() -> AsyncIterator[aiohttp.ClientSession]:
     """A client without manners, for hostile requests."""
     async with aiohttp.ClientSession(auto_decompress=False) as session:
         yield session
+
+
+_SAVE = """
+import bpy, sys
+scene = bpy.data.scenes.new("Shot <b>🎬</b>")
+scene.frame_start, scene.frame_end, scene.frame_step = 2, 12, 5
+scene.render.engine = "CYCLES"
+scene.cycles.samples = 1
+render = scene.render
+render.resolution_x, render.resolution_y, render.resolution_percentage = 64, 48, 50
+render.fps, render.fps_base = 30, 1.001
+render.filepath = "//frames/####"
+world = bpy.data.worlds.new("World")
+scene.world = world
+image = bpy.data.images.new("lost", 4, 4)
+image.source = "FILE"
+image.filepath = "//textures/lost.png"
+image.use_fake_user = True
+camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+scene.collection.objects.link(camera)
+scene.camera = camera
+bpy.context.window.scene = scene
+bpy.ops.wm.save_as_mainfile(filepath=sys.argv[-1], compress=COMPRESS)
+"""
+
+
+@pytest.fixture(scope="session")
+def saved_blend(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], Path]:
+    """A .blend of two scenes as Blender 4.5 saves it, compressed or not, in a folder of its own."""
+    made: dict[bool, Path] = {}
+
+    def save(compress: bool) -> Path:
+        if compress not in made:
+            file = tmp_path_factory.mktemp("blend") / "shot.blend"
+            code = _SAVE.replace("COMPRESS", str(compress))
+            # In a process of its own: bpy may be loaded in none that tests anything else.
+            subprocess.run(
+                [sys.executable, "-c", code, str(file)],
+                check=True,
+                timeout=300,
+                capture_output=True,
+            )
+            made[compress] = file
+        return made[compress]
+
+    return save

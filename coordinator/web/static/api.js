@@ -15,15 +15,16 @@ export class ApiError extends Error {
   }
 }
 
-async function send(method, path, body) {
-  const headers = { Accept: "application/json" };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+async function send(method, path, body, more = {}) {
+  const headers = { Accept: "application/json", ...more };
+  const isBytes = body instanceof Blob;
+  if (body !== undefined) headers["Content-Type"] = isBytes ? "application/octet-stream" : "application/json";
   let response;
   try {
     response = await fetch(BASE + path, {
       method,
       headers,
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: body === undefined || isBytes ? body : JSON.stringify(body),
       credentials: "same-origin",
     });
   } catch {
@@ -57,6 +58,16 @@ export async function getText(path) {
 export async function post(path, body) {
   const text = await (await send("POST", path, body)).text();
   return text ? JSON.parse(text) : null;
+}
+
+/** POST what must happen once, whatever becomes of the answer: the same `key` is the same thing. */
+export async function postOnce(path, body, key) {
+  return (await send("POST", path, body, { "Idempotency-Key": key })).json();
+}
+
+/** POST bytes (a Blob); the answer as JSON. */
+export async function sendBytes(path, blob) {
+  return (await send("POST", path, blob)).json();
 }
 
 /** PATCH; the answer as JSON. */

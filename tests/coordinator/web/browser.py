@@ -24,7 +24,8 @@ WAIT_MS = 60_000
 
 _VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) => {
-  console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`);
+  const { violatedDirective, blockedURI, sourceFile, lineNumber } = event;
+  console.error(`CSP: ${violatedDirective} ${blockedURI} ${sourceFile}:${lineNumber}`);
 });
 """
 
@@ -62,7 +63,9 @@ async def seated(
     """
     expect.set_options(timeout=WAIT_MS)
     async with chromium() as browser:
-        context = await browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        context = await browser.new_context(
+            **{"viewport": {"width": 1280, "height": 800}, **options}
+        )
         context.set_default_timeout(WAIT_MS)
         await context.add_init_script(_VIOLATIONS)
         page = await context.new_page()

@@ -15,9 +15,7 @@ pytestmark = NEEDS_CHROMIUM
 HOSTILE = '<img src=x onerror="window.hacked=1"> Sample 🎬'
 
 
-async def test_lines_are_followed_and_searched(
-    coordinator: Any, farm: Any, make_node: Any
-) -> None:
+async def test_lines_are_followed_and_searched(coordinator: Any, farm: Any, make_node: Any) -> None:
     node = make_node(farm)
     async with node.connected():
         await node.send(LogLines(lines=tuple(f"early line {number}" for number in range(150))))
@@ -87,9 +85,7 @@ async def test_what_the_coordinator_no_longer_remembers_is_fetched(
                 await expect(lines).to_have_text(["before", "after"])
 
 
-async def test_the_address_names_what_is_shown(
-    coordinator: Any, farm: Any, make_node: Any
-) -> None:
+async def test_the_address_names_what_is_shown(coordinator: Any, farm: Any, make_node: Any) -> None:
     one, two = make_node(farm, 1), make_node(farm, 2)
     async with one.connected(), two.connected():
         await one.send(LogLines(lines=("of one",)))

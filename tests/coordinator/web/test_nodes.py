@@ -47,9 +47,7 @@ async def test_a_node_shows_what_it_renders_and_has_rendered(
         await expect(log).to_contain_text("Sample 4/10 <i>of</i> it")
         await node.send(await node.done(first))
         await node.receive_a(FrameAccepted)
-        await node.send(
-            Heartbeat(load=0.5, memory_free_bytes=1 << 30, disk_free_bytes=1 << 30)
-        )
+        await node.send(Heartbeat(load=0.5, memory_free_bytes=1 << 30, disk_free_bytes=1 << 30))
         rows = page.locator(".history tbody tr")
         await expect(rows).to_have_count(1)
         await expect(rows.first).to_contain_text("shot")
@@ -69,8 +67,9 @@ async def test_actions_of_a_node_reach_the_farm(
     async def state() -> NodeState:
         return (await farm.get(f"/api/v1/nodes/{node.node}", NodeView)).state
 
-    async with node.connected():
-        async with seated(coordinator.url, coordinator.token, where=f"/nodes/{node.node}") as seat:
+    where = f"/nodes/{node.node}"
+    async with node.connected():  # noqa: SIM117 the node outlives the page
+        async with seated(coordinator.url, coordinator.token, where=where) as seat:
             actions = seat.page.get_by_role("group", name="Actions for box")
             pill = seat.page.locator(".node-card .pill")
             for button, word, wanted in (
@@ -92,34 +91,34 @@ async def test_tags_and_hours_are_set_and_given_back(
     async def view() -> NodeView:
         return await farm.get(f"/api/v1/nodes/{node.node}", NodeView)
 
-    async with node.connected():
-        async with seated(
+    async with (
+        node.connected(),
+        seated(
             coordinator.url,
             coordinator.token,
             where=f"/nodes/{node.node}",
             expected=("Failed to load resource: the server responded with a status of 422",),
-        ) as seat:
-            page = seat.page
-            await page.get_by_text("Tags and hours").click()
-            await page.get_by_label("Tags", exact=True).fill("gpu, floor2")
-            await page.get_by_label("Renders at").fill("never on sundays")
-            await page.get_by_role("button", name="Save").click()
-            await expect(page.locator(".form [role=alert]")).not_to_be_empty()
-            await page.get_by_label("Renders at").fill("mon-fri 19:00-07:30")
-            await page.get_by_role("button", name="Save").click()
-            await expect(page.locator(".form")).to_contain_text("Some of this was set here")
-            now = await view()
-            assert now.settings.tags == ("floor2", "gpu")
-            assert now.settings.schedule == "mon-fri 19:00-07:30"
-            assert now.farm_settings.max_load is None
-            await page.get_by_role("button", name="As the node was started").click()
-            await expect(page.locator(".form")).to_contain_text("As the node was started.")
-            assert (await view()).settings.tags == ()
+        ) as seat,
+    ):
+        page = seat.page
+        await page.get_by_text("Tags and hours").click()
+        await page.get_by_label("Tags", exact=True).fill("gpu, floor2")
+        await page.get_by_label("Renders at").fill("never on sundays")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.locator(".form [role=alert]")).not_to_be_empty()
+        await page.get_by_label("Renders at").fill("mon-fri 19:00-07:30")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.locator(".form")).to_contain_text("Some of this was set here")
+        now = await view()
+        assert now.settings.tags == ("floor2", "gpu")
+        assert now.settings.schedule == "mon-fri 19:00-07:30"
+        assert now.farm_settings.max_load is None
+        await page.get_by_role("button", name="As the node was started").click()
+        await expect(page.locator(".form")).to_contain_text("As the node was started.")
+        assert (await view()).settings.tags == ()
 
 
-async def test_history_pages_have_every_try_once(
-    farm: Any, scene: Any, make_node: Any
-) -> None:
+async def test_history_pages_have_every_try_once(farm: Any, scene: Any, make_node: Any) -> None:
     shot = scene("1-7")
     await shot.upload(farm)
     await shot.submit(farm)

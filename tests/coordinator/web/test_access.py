@@ -1,0 +1,87 @@
+"""Every page in light and dark: no serious finding of axe-core, and everything by keyboard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.async_api import expect
+from rendermill.protocol.messages import Assign, FrameStarted, LogLines
+
+from .browser import NEEDS_CHROMIUM, seated
+
+axe = pytest.importorskip(
+    "axe_playwright_python.async_playwright",
+    reason="axe-core is not installed; run: python scripts/environment.py dev",
+)
+
+pytestmark = NEEDS_CHROMIUM
+
+HOSTILE = '<img src=x onerror="window.hacked=1"> & 🎬'
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_no_page_has_a_serious_finding(
+    coordinator: Any, farm: Any, scene: Any, make_node: Any, scheme: str
+) -> None:
+    shot = scene("1-5", name=f"shot {HOSTILE}")
+    await shot.upload(farm)
+    job = await shot.submit(farm)
+    node = make_node(farm)
+    async with node.connected(name=HOSTILE):
+        await node.render(lambda: len(node.accepted) >= 3)
+        await node.send(LogLines(lines=(HOSTILE, "Warning: something"), frame=None))
+        found: dict[str, list[str]] = {}
+        async with seated(coordinator.url, coordinator.token, color_scheme=scheme) as seat:
+            page = seat.page
+            for where, shown in (
+                ("#/", ".job-card"),
+                (f"#/jobs/{job.id}", ".job-head"),
+                (f"#/jobs/{job.id}/frames/1", ".frame-panel"),
+                ("#/nodes", ".node-card"),
+                (f"#/nodes/{node.node}", ".node-page .history tbody tr"),
+                ("#/logs", ".log-line"),
+                ("#/submit", ".drop"),
+            ):
+                await page.evaluate("where => { location.hash = where }", where)
+                await expect(page.locator(shown).first).to_be_visible()
+                # Inserted by the debugger, outside of what the content security policy governs.
+                result = await axe.Axe().run(page)
+                found[where] = [
+                    f"{one['id']}: {one['help']} {[n['target'] for n in one['nodes'][:3]]}"
+                    for one in result.response["violations"]
+                    if one["impact"] in ("serious", "critical")
+                ]
+            assert {where: some for where, some in found.items() if some} == {}
+            assert await page.evaluate("window.hacked") is None
+            assert await page.locator("main img[src=x]").count() == 0
+
+
+async def test_everything_is_reached_by_keyboard(
+    coordinator: Any, farm: Any, scene: Any, make_node: Any
+) -> None:
+    shot = scene("1-3")
+    await shot.upload(farm)
+    await shot.submit(farm)
+    node = make_node(farm)
+    async with node.connected():
+        ref = (await node.receive_a(Assign)).frames[0]
+        await node.send(FrameStarted(frame=ref))
+        async with seated(coordinator.url, coordinator.token, where="/nodes") as seat:
+            page = seat.page
+            await expect(page.locator(".node-card")).to_be_visible()
+            reached: list[str] = []
+            for _ in range(40):
+                await page.keyboard.press("Tab")
+                name = await page.evaluate(
+                    "() => (document.activeElement.getAttribute('aria-label')"
+                    " ?? document.activeElement.innerText ?? '').trim()"
+                )
+                reached.append(name)
+                if name == "Drain":
+                    break
+            assert reached[0] == "Skip to content"
+            assert {"Jobs", "Nodes", "Logs", "Submit", "Sign out", "box"} <= set(reached)
+            assert reached[-1] == "Drain"
+            await page.keyboard.press("Enter")
+            await expect(page.locator(".node-card .pill")).to_have_text("Draining")

@@ -1,0 +1,159 @@
+"""From a dropped folder to a job: a real page, coordinator, node and Blender."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, expect
+
+from .browser import NEEDS_CHROMIUM, Seat, seated
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "scripts"))
+from local_farm import LocalFarm, local_farm  # noqa: E402 - see above
+
+pytestmark = NEEDS_CHROMIUM
+LOOKED_MS = 240_000
+"""A node starts a Blender to look at a scene."""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalFarm]:
+    """A farm of processes with one node and its Blender."""
+    with local_farm(tmp_path_factory.mktemp("farm")) as farm:
+        yield farm
+
+
+@pytest.fixture
+def folder(tmp_path: Path, saved_blend: Callable[[bool], Path]) -> Path:
+    """A folder as an artist has it: the scene, a texture, and what systems leave behind."""
+    made = tmp_path / "Shot <i>7</i>"
+    (made / "textures").mkdir(parents=True)
+    shutil.copy(saved_blend(True), made / "shot.blend")
+    (made / "textures" / "wood.png").write_bytes(b"wood" * 400_000)
+    (made / ".DS_Store").write_bytes(b"junk")
+    return made
+
+
+async def choose(page: Page, path: Path) -> None:
+    await page.locator("#blend-folder").set_input_files(path)
+
+
+async def ready(seat: Seat) -> None:
+    await expect(seat.page.get_by_role("region", name="What to render")).to_be_visible(
+        timeout=LOOKED_MS
+    )
+
+
+async def test_a_folder_becomes_a_job_and_its_frames(served: LocalFarm, folder: Path) -> None:
+    async with seated(served.url, served.token, where="/submit") as seat:
+        page = seat.page
+        await choose(page, folder)
+        await ready(seat)
+        form = page.get_by_role("region", name="What to render")
+        await expect(form.get_by_label("Scene", exact=True)).to_have_value("Shot <b>🎬</b>")
+        await expect(form.get_by_label("Frames")).to_have_value("2-12:5")
+        await expect(form).to_contain_text(
+            "Cycles on CPU, 32 \N{MULTIPLICATION SIGN} 24 PNG, 29.97 fps, 1 sample"
+        )
+        await expect(form).to_contain_text("textures/lost.png")
+        await form.get_by_label("Frames").fill("nonsense")
+        await form.get_by_role("button", name="Submit", exact=True).click()
+        await expect(form.get_by_role("alert")).not_to_be_empty()
+        await form.get_by_label("Frames").fill("2,7")
+        await form.get_by_role("button", name="Submit", exact=True).click()
+        await expect(form.get_by_role("alert")).to_contain_text("textures/lost.png")
+        await form.get_by_label("Submit although something is wrong").check()
+        await form.get_by_label("Name of the job").fill("from the <browser>")
+        await form.get_by_label("Priority").fill("70")
+        await form.get_by_role("button", name="Submit", exact=True).click()
+        await expect(page.get_by_role("heading", name="from the <browser>")).to_be_visible()
+        await expect(page.locator(".job-head .pill")).to_have_text("Done", timeout=LOOKED_MS)
+        (job,) = served.ask("GET", "/api/v1/jobs")["jobs"]
+        assert (job["counts"]["done"], job["priority"], job["frames"]) == (2, 70, "2, 7")
+        files = served.ask("GET", f"/api/v1/jobs/{job['id']}/manifest")
+        assert sorted(file["path"] for file in files) == [
+            "scene/shot.blend",
+            "scene/textures/wood.png",
+        ]
+        spec = served.ask("GET", f"/api/v1/jobs/{job['id']}")["spec"]
+        assert spec["outputs"][0]["folder"] == ""
+        seat.complaints[:] = [text for text in seat.complaints if "status of 422" not in text]
+
+
+async def test_what_was_sent_is_not_sent_again(served: LocalFarm, folder: Path) -> None:
+    (folder / "new.bin").write_bytes(b"new" * 100)
+    async with seated(served.url, served.token, where="/submit") as seat:
+        sent: list[int] = []
+        seat.page.on(
+            "request",
+            lambda request: (
+                sent.append(len(request.post_data_buffer or b""))
+                if request.url.endswith("/api/v1/blobs")
+                else None
+            ),
+        )
+        await choose(seat.page, folder)
+        await ready(seat)
+        await seat.page.reload()
+        await choose(seat.page, folder)
+        await ready(seat)
+    # At most the new file and what the first test has not left here; the second time nothing.
+    assert len(sent) <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("shot.blend", b"<html>hello</html>" * 9, "is no .blend"),
+        ("shot.blend", b"BLENDER-v405" + b"\xff" * 500, "cannot be read as a .blend"),
+        ("notes.txt", b"no scene", "There is no .blend"),
+    ],
+)
+async def test_what_is_no_scene_gets_a_sentence(
+    served: LocalFarm, tmp_path: Path, name: str, content: bytes, sentence: str
+) -> None:
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    (folder / name).write_bytes(content)
+    async with seated(served.url, served.token, where="/submit") as seat:
+        await choose(seat.page, folder)
+        await expect(seat.page.get_by_role("alert")).to_contain_text(sentence)
+        await expect(seat.page.get_by_role("button", name="Choose a file …")).to_be_visible()
+
+
+async def test_a_drop_walks_folders(served: LocalFarm) -> None:
+    """Through the entries a browser gives for a drop, folders and links to nowhere included."""
+    async with seated(served.url, served.token, where="/submit") as seat:
+        found = await seat.page.evaluate(
+            """async () => {
+              const { gatherDrop } = await import("/static/upload.js");
+              const made = (name) => (good) => good(new File(["x"], name));
+              const leaf = (name) => ({ name, isFile: true, file: made(name) });
+              const dir = (name, children) => ({
+                name, isDirectory: true,
+                createReader: () => {
+                  const left = [children.slice(0, 1), children.slice(1), []];
+                  return { readEntries: (good) => good(left.shift() ?? []) };
+                },
+              });
+              const drop = (entry) => ({ items: [{ webkitGetAsEntry: () => entry }] });
+              const inner = dir("t", [leaf("b.png")]);
+              const files = await gatherDrop(drop(dir("top", [leaf("a.blend"), inner])));
+              const fail = (good, bad) => bad(new Error("no"));
+              const broken = { name: "gone", isFile: true, file: fail };
+              let problem = "";
+              try {
+                await gatherDrop(drop(dir("top", [broken])));
+              } catch (error) {
+                problem = error.message;
+              }
+              return { paths: files.map((one) => one.path), problem };
+            }"""
+        )
+    assert found["paths"] == ["a.blend", "t/b.png"]
+    assert "top/gone cannot be read" in found["problem"]
