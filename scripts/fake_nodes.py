@@ -265,11 +265,13 @@ class FakeNodes:
             assert isinstance(first, Welcome), f"{node.name} heard {first} instead of a welcome"
             welcome.set_result(None)
             node.heartbeat_seconds = first.heartbeat_seconds
-            async with asyncio.TaskGroup() as group:
-                beat = group.create_task(self._beat(node, socket))
-                await self._listen(node, socket)
-                beat.cancel()
-            await socket.close()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    beat = group.create_task(self._beat(node, socket))
+                    await self._listen(node, socket)
+                    beat.cancel()
+            finally:
+                await socket.close()
         except Exception as error:  # noqa: BLE001 - told to whoever waits for the load
             if not self._failed.done():
                 self._failed.set_exception(error)
