@@ -285,11 +285,11 @@ def test_a_crash_blames_only_the_frame_in_progress() -> None:
 def test_a_scene_that_takes_its_nodes_down_when_opened_is_found_out() -> None:
     farm = Kept("a")
     farm.submit(wanted=spec("1"))
-    for life in range(2, 9):
-        if farm.view().state is not JobState.RENDERING:
-            break
+    life = 2
+    while farm.view().state is JobState.RENDERING and life < 20:
         farm.say("a", ScenePreparing(frame=farm.held("a")[0], stage="opening", fraction=0.5))
         farm.join("a", f"i{life}")
+        life += 1
     assert farm.view().state is JobState.FAILED
     assert "nodes were lost" in farm.view().problem
     assert life == 7  # Two are forgiven, then three attempts on the only node.
