@@ -1,0 +1,84 @@
+"""Clocks that jump, forwards and backwards, under a coordinator and under a node.
+
+libfaketime moves the date of a process while it runs; the monotonic clock goes on as it does on a
+machine whose date is set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from rendermill.protocol.states import JobState
+from rendermill.protocol.views import FrameCounts
+from rendermill.wire.connection import FarmConnection
+
+from .coordinators import CoordinatorProcess
+from .painter import SIZE, Painter, job_view, submit
+from .promises import Disk
+
+LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+FRAMES = 24
+DAYS = 86_400
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="libfaketime is preloaded on Linux only"),
+    pytest.mark.skipif(not LIBRARIES, reason="there is no libfaketime (Debian: faketime)"),
+]
+
+
+class Date:
+    """The date of a process, as far off as this says."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "date"
+        self.jump(0)
+        others = os.environ.get("LD_PRELOAD", "").split()
+        self.variables = {
+            "LD_PRELOAD": " ".join([str(LIBRARIES[0]), *others]),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            # What lies on the disk keeps the times it has.
+            "NO_FAKE_STAT": "1",
+        }
+
+    def jump(self, seconds: int) -> None:
+        """Be so far off from now on."""
+        # By rename: a process that reads half a date would take it for none.
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{seconds:+d}\n")
+        new.replace(self._file)
+
+
+@pytest.mark.parametrize("seconds", [400 * DAYS, -400 * DAYS], ids=["forwards", "backwards"])
+async def test_the_coordinators_date_may_jump_in_the_midst_of_a_job(
+    tmp_path: Path, seconds: int
+) -> None:
+    """No lease expires over it, none lives for ever, and the next start is in the same farm."""
+    date = Date(tmp_path)
+    with CoordinatorProcess(tmp_path / "coordinator", tmp_path / "data", date.variables) as process:
+        painter = Painter(await asyncio.to_thread(process.start))
+        async with painter.at_work(), FarmConnection(painter.credentials) as farm:
+            job = await submit(farm, f"1-{FRAMES}")
+            await painter.until(lambda: len(painter.taken(job)) >= 3)
+            date.jump(seconds)
+            await painter.until(lambda: len(painter.taken(job)) >= 10)
+            # A second process starts in the other time, and lives to see it put right.
+            await asyncio.to_thread(process.kill)
+            await asyncio.to_thread(process.start)
+            await painter.until(lambda: len(painter.taken(job)) >= 15)
+            date.jump(0)
+            await painter.until(lambda: len(painter.taken(job)) == FRAMES)
+            view = await job_view(farm, job)
+            assert view.state is JobState.DONE
+            assert view.counts == FrameCounts(done=FRAMES)
+        assert painter.painted(job) == list(range(1, FRAMES + 1))
+        await asyncio.to_thread(process.stop)
+        assert "Traceback" not in process.log, process.log
+    stored = Disk(process.data)
+    stored.check_store()
+    stored.check_job(job, list(range(1, FRAMES + 1)), SIZE)
