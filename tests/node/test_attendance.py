@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from rendermill.protocol.messages import (
 )
 from rendermill.protocol.node_settings import FarmSettings, NodeSettings, OnReturn
 
-from .conftest import Running, StartNode, job_spec
+from .conftest import StartNode, job_spec
 from .coordinator import Coordinator, ref
 
 AWAY, THERE = 3600.0, 0.0
@@ -46,7 +45,7 @@ def user() -> User:
 
 
 @pytest.fixture
-def start_workstation(start_node: StartNode, user: User) -> Callable[..., asyncio.Future[Running]]:
+def start_workstation(start_node: StartNode, user: User) -> StartNode:
     def start(on_return: OnReturn = OnReturn.FINISH, **options: object):
         settings = NodeSettings(idle_minutes=10, on_return=on_return)
         chosen = {"settings": settings, "look_seconds": 0.01, "idle": user.look} | options
