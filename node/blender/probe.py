@@ -25,7 +25,7 @@ from .find import Candidate
 from .process import Unkillable
 from .throwaway import make_folder, run_once
 
-PROBE_VERSION = 2
+PROBE_VERSION = 3
 """Raised when the questions change, so that old answers are not believed."""
 
 FACTS_SECONDS = 60.0
