@@ -154,11 +154,14 @@ async def test_every_attempt_is_listed_with_those_in_progress(coordinator, farm,
     node = make_node(farm)
     path = f"/api/v1/jobs/{job.id}/attempts"
     async with node.connected():
-        ref = (await node.receive_a(Assign)).frames[0]
+        ref, *others = (await node.receive_a(Assign)).frames
         await node.send(FrameStarted(frame=ref))
         await node.send(
             FrameFailed(frame=ref, kind=FailureKind.CRASH, reason="Blender ended by signal 11.")
         )
+        for other in others:
+            await node.send(FrameStarted(frame=other))
+            await node.send(await node.done(other))
         await node.render(lambda: len(node.accepted) == 2)
         page = await farm.get(path, AttemptPage)
         assert [one.name for one in page.nodes] == ["box"]
