@@ -1,0 +1,106 @@
+"""Every kind of file that a scene needs, rendered on a node that has none of the originals.
+
+The picture must be the one that the artist's Blender makes, pixel for pixel. And each kind must
+matter: the .blend alone, without its files, makes another picture.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+from PIL import Image
+
+from .conftest import ROOT, local_farm, wait_until
+
+SCENES = Path(__file__).with_name("dependency_scenes.py")
+PYTHONS = {
+    "4.2": ROOT / ".envs/bpy-4.2/bin/python",
+    "4.5": Path(sys.executable),
+    "5.0": ROOT / ".envs/bpy-5.0/bin/python",
+}
+NOT_EVERYWHERE = {
+    "4.2": {"volume_sequence", "geometry_import"},
+    "4.5": set[str](),
+    "5.0": set[str](),
+}
+"""Kinds that a Blender cannot make here: no module for OpenVDB, no import nodes."""
+ALIKE_WITHOUT_FILES = {"packed"}
+BLENDER_SECONDS_MAX = 200.0
+
+
+def pixels(file: Path) -> numpy.ndarray:
+    with Image.open(file) as image:
+        return numpy.asarray(image.convert("RGBA")).copy()
+
+
+def run(python: Path, what: str, folder: Path, environment: dict[str, str]) -> dict[str, Any]:
+    done = subprocess.run(
+        [str(python), str(SCENES), what, str(folder)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=BLENDER_SECONDS_MAX,
+        check=False,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert lines, done.stdout[-4000:] + done.stderr[-4000:]
+    return json.loads(lines[-1].removeprefix("RESULT "))
+
+
+@pytest.mark.timeout(700)
+@pytest.mark.parametrize("version", list(PYTHONS))
+def test_every_kind_of_file_travels(version: str, tmp_path: Path) -> None:
+    python = PYTHONS[version]
+    if not python.is_file():
+        pytest.skip(f"There is no environment with Blender {version}; scripts/test.py makes it.")
+    studio = tmp_path / "studio"
+    studio.mkdir()
+    with local_farm.LocalFarm(tmp_path / "farm", str(python)) as farm:
+        farm.start_coordinator()
+        made = run(python, "make", studio, farm.environment)
+        assert not made["failed"], "\n".join(made["failed"].values())
+        assert set(made["cannot"]) == NOT_EVERYWHERE[version], made["cannot"]
+        jobs: dict[str, Any] = made["jobs"]
+
+        # From here on nobody has the originals under the paths the scenes know.
+        (studio / "work").rename(studio / "away")
+        for about in jobs.values():
+            bare = studio / "bare" / about["blend"]
+            bare.parent.mkdir(parents=True)
+            shutil.copy(studio / "away" / about["blend"], bare)
+        farm.start_node("one")
+        wait_until(
+            lambda: all(farm.job(about["job"])["ended"] for about in jobs.values()),
+            "every job has ended",
+            BLENDER_SECONDS_MAX,
+        )
+        others: list[str] = []
+        for name, about in jobs.items():
+            frame = farm.ask("GET", f"/api/v1/jobs/{about['job']}/frames")["frames"][0]
+            assert frame["state"] == "done", f"{name}: {frame['problem']}"
+            assert not frame["warnings"], f"{name}: {frame['warnings']}"
+            there = studio / f"{name}.png"
+            there.write_bytes(
+                farm.fetch(f"/api/v1/jobs/{about['job']}/frames/{about['frame']}/files/0")
+            )
+            here = pixels(studio / "here" / f"{name}.png")
+            if not (pixels(there) == here).all():
+                others.append(name)
+        assert not others, "the node made other pictures"
+
+        (studio / "jobs.json").write_text(json.dumps(jobs), "utf-8")
+        alone = run(python, "control", studio, farm.environment)["rendered"]
+        alike = {
+            name
+            for name in alone
+            if (pixels(studio / "alone" / f"{name}.png") == pixels(studio / f"{name}.png")).all()
+        }
+        assert alike == ALIKE_WITHOUT_FILES
