@@ -22,7 +22,7 @@ from ..coordinator.app import (
 from ..coordinator.farm.config import FarmConfig
 from ..coordinator.store import DataInUse, StoreError
 from ..wire.places import data_dir
-from . import background
+from . import background, checking
 from .exit_codes import ExitCode
 
 _PORT_MAX = 65_535
@@ -56,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a node silent for so long has lost its frames; it is asked to speak nine times as "
         f"often (default {_DEFAULT.lease_seconds:.0f})",
     )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="serve nothing: read every file of the data folder, say what is damaged, and end",
+    )
     parser.add_argument("--json", action="store_true", help="print one line a script can read")
     background.add_arguments(parser, Member.COORDINATOR)
 
@@ -79,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
         interface=args.interface,
         config=_config(args.lease),
     )
+    if args.check:
+        return checking.check(options.data, as_json=args.json)
     return asyncio.run(_serve(options, args))
 
 

@@ -12,9 +12,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -95,6 +96,15 @@ class Store:
             self._engine.dispose()
         self._lock.release()
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Lend a reading connection. Raises `StoreError` where the database cannot be read."""
+        try:
+            with self._readers.connect() as connection:
+                yield connection
+        except (DatabaseError, msgspec.MsgspecError) as error:
+            raise unreadable(self._file, error) from error
+
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` on a reading connection, in a thread. Raises what it raises, `StoreError`.
 
@@ -102,11 +112,8 @@ class Store:
         """
 
         def run() -> T:
-            try:
-                with self._readers.connect() as connection:
-                    return work(connection)
-            except (DatabaseError, msgspec.MsgspecError) as error:
-                raise unreadable(self._file, error) from error
+            with self.reading() as connection:
+                return work(connection)
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
