@@ -175,7 +175,8 @@ def inspect(params: Params) -> dict[str, Any]:
         answers.append(
             {"captured": captured_to_json(captured), "findings": findings_to_json(findings)}
         )
-    return {"scene": bpy.context.scene.name, "scenes": answers}
+    saved_with: Any = bpy.context.scene
+    return {"scene": saved_with.name, "scenes": answers}
 
 
 def _choice(choices: Any, text: str, what: str) -> Any:

@@ -44,6 +44,7 @@ async def test_no_line_is_missed_and_none_comes_twice_over_a_cut_in_a_burst(
         seen: list[tuple[int, str]] = []
         try:
             async with asyncio.timeout(120):
+                page = LogPage(lines=(), last=0, more=False)
                 # In the middle: what is there, then what comes.
                 while not seen:
                     page = await farm.get(f"/api/v1/logs?node={node.node}&limit=5000", LogPage)

@@ -14,7 +14,10 @@ from .browser import NEEDS_CHROMIUM, Seat, seated
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "scripts"))
-from local_farm import LocalFarm, local_farm  # noqa: E402 - see above
+from local_farm import (  # noqa: E402 - see above  # pyright: ignore[reportMissingImports]
+    LocalFarm,
+    local_farm,
+)
 
 pytestmark = NEEDS_CHROMIUM
 LOOKED_MS = 240_000
