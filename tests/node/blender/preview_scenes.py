@@ -43,9 +43,7 @@ def main(folder, view, look, file_format, depth):
     settings.color_mode = "RGB"
     scene.frame_set(1)
     bpy.ops.render.render()
-    bpy.data.images["Render Result"].save_render(
-        os.path.join(folder, "reference.png"), scene=scene
-    )
+    bpy.data.images["Render Result"].save_render(os.path.join(folder, "reference.png"), scene=scene)
 
 
 main(*sys.argv[1:])
