@@ -68,8 +68,10 @@ async def test_every_route_asks_for_a_token(coordinator, raw):
         for route in resource:
             if resource.canonical in open_to_all:
                 continue
-            path = resource.canonical.replace("{frame}", "1").replace("{index}", "0")
-            path = re.sub(r"\{\w+\}", "0" * 32, path)
+            like = {"frame": "1", "index": "0", "token": "0" * 16}
+            path = re.sub(
+                r"\{(\w+)\}", lambda name: like.get(name[1], "0" * 32), resource.canonical
+            )
             for token in ("", "wrong", secrets.token_hex(32)):
                 if route.method != "HEAD":
                     await ask(raw, coordinator, route.method, path, token=token, expect=401)
