@@ -63,12 +63,12 @@ async def test_every_route_asks_for_a_token(coordinator, raw):
         "/api/v1/sign-in",
         "/api/v1/sign-out",
     }
+    like = {"frame": "1", "index": "0", "token": "0" * 16}
     seen = 0
     for resource in coordinator.app.router.resources():
         for route in resource:
             if resource.canonical in open_to_all:
                 continue
-            like = {"frame": "1", "index": "0", "token": "0" * 16}
             path = re.sub(
                 r"\{(\w+)\}", lambda name: like.get(name[1], "0" * 32), resource.canonical
             )
