@@ -26,7 +26,7 @@ from xml.etree import ElementTree
 import environment
 from environment import BPY_42, BPY_50, DEV, ROOT, Environment, SetupError, say
 
-STAGE_SECONDS_MAX = 30 * 60
+STAGE_SECONDS_MAX = 38 * 60
 """A stage that takes longer hangs; it is ended with every process it started."""
 
 FAILURE_LINES_MAX = 40
