@@ -30,6 +30,7 @@ export class FramePanel {
     this.facts = h("dl", { class: "facts" });
     this.files = h("div");
     this.attempts = h("div");
+    this.log = h("a");
     this.retry = actionButton("Render this frame again", async () => {
       const job = await api.post(`${api.jobPath(this.jobId)}/retry`, { frames: String(this.number) });
       farm.setJob(job);
@@ -44,6 +45,7 @@ export class FramePanel {
       this.facts,
       this.files,
       this.attempts,
+      h("p", {}, this.log),
       this.retry,
     );
     this.element.addEventListener("keydown", (event) => {
@@ -72,6 +74,8 @@ export class FramePanel {
       return;
     }
     setText(this.title, `Frame ${frame.frame}`);
+    setText(this.log, "Log of this frame");
+    setAttribute(this.log, "href", `#/logs/job/${encodeURIComponent(this.jobId)}/frame/${frame.frame}`);
     this.pill.frame(frame.state);
     this.drawPicture(frame);
     const text = frame.state === "leased" ? [percent(frame.progress), frame.progress_text].filter(Boolean).join(" · ") : "";

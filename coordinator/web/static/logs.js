@@ -214,6 +214,8 @@ export class LogPanel {
       this.box.scrollTop += this.box.scrollHeight - height;
     } else {
       this.box.replaceChildren(...this.feed.lines.map((line) => this.row(line)));
+      // What is hidden cannot be scrolled.
+      this.drawNone();
       this.box.scrollTop = this.box.scrollHeight;
     }
     this.drawNone();

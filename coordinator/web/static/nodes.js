@@ -148,8 +148,8 @@ export class NodeCard {
     const machine = node.machine;
     setText(this.name, node.name);
     this.pill.node(node.state);
-    setText(this.reason, node.reason);
-    show(this.reason, node.reason !== "");
+    setText(this.reason, [node.reason, changeText(node)].filter(Boolean).join(" "));
+    show(this.reason, this.reason.textContent !== "");
     show(this.work, node.job !== "");
     if (node.job !== "") {
       const job = this.farm.jobs.get(node.job);
@@ -192,6 +192,13 @@ export class NodeCard {
     this.tags.replaceChildren(...[...machine.tags, ...sandbox].map((tag) => h("span", { class: "tag" }, tag)));
     show(this.tags, this.tags.childElementCount > 0);
   }
+}
+
+/** When a machine that somebody works at takes frames again, or takes no more; "" when unknown. */
+function changeText(node) {
+  if (node.changes_at === null || node.changes_at === undefined) return "";
+  if (node.state === "unavailable") return `Renders again from ${moment(node.changes_at)}.`;
+  return node.state === "idle" || node.state === "rendering" ? `Renders until ${moment(node.changes_at)}.` : "";
 }
 
 /** " · twice as fast" and the like, from what the farm has learned; "" before that. */
