@@ -110,7 +110,9 @@ class PacedNodes(FakeNodes):
         )
         stats = FrameStats(seconds=FRAME_SECONDS)
         node.done_at = time.perf_counter()
-        await self._say(socket, FrameDone(frame=ref, files=(file,), stats=stats, thumbnail=file.sha256))
+        await self._say(
+            socket, FrameDone(frame=ref, files=(file,), stats=stats, thumbnail=file.sha256)
+        )
 
 
 @dataclass
@@ -228,9 +230,7 @@ def main() -> int:
     parser.add_argument("--updates", type=float, default=20.0, help="a second, all nodes together")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of a window")
     parser.add_argument("--rounds", type=int, default=3, help="windows for each page")
-    parser.add_argument(
-        "--page", action="append", choices=("overview", "job", "timeline", "nodes")
-    )
+    parser.add_argument("--page", action="append", choices=("overview", "job", "timeline", "nodes"))
     return 0 if asyncio.run(run(parser.parse_args())) else 1
 
 

@@ -72,7 +72,9 @@ class Farm:
     def submit(self, frames: str, *words: str) -> str:
         """Submit frames of the scene and return the id of the job."""
         before = {job["id"] for job in self.jobs()}
-        ran = self.farm.command("submit", str(self.scene / "mill.blend"), "--frames", frames, *words)
+        ran = self.farm.command(
+            "submit", str(self.scene / "mill.blend"), "--frames", frames, *words
+        )
         if ran.returncode != 0:
             raise SystemExit(f"submit failed:\n{ran.stdout}\n{ran.stderr}")
         (new,) = [job["id"] for job in self.jobs() if job["id"] not in before]
@@ -156,9 +158,11 @@ async def photograph(farm: Farm, folder: Path) -> None:
             await camera.take("nodes", "/nodes", ".node-card")
             await camera.take("node", f"/nodes/{node}", ".history tbody tr")
             await camera.take("logs", "/logs", ".log-line")
-            await camera.take(
-                "frame", f"/jobs/{done}/frames/{SHOWN_FRAME}", ".frame-panel img"
-            )
+            await camera.take("frame", f"/jobs/{done}/frames/{SHOWN_FRAME}", ".frame-panel img")
+            # A node that renders looks at a scene only between two frames.
+            for job in farm.jobs():
+                if job["state"] in ("queued", "rendering"):
+                    farm.farm.ask("POST", f"/api/v1/jobs/{job['id']}/pause")
             await camera.take("submit", "/submit", "#draft-frames", choose_scene)
         finally:
             await browser.close()

@@ -57,6 +57,22 @@ async def test_no_page_has_a_serious_finding(
             assert await page.locator("main img[src=x]").count() == 0
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_signing_in_has_no_serious_finding(coordinator: Any, farm: Any, scheme: str) -> None:
+    where = coordinator.url
+    async with seated(where, coordinator.token, color_scheme=scheme) as seat:
+        await seat.page.get_by_role("button", name="Sign out").click()
+        await expect(seat.page.locator(".sign-in")).to_be_visible()
+        await expect(seat.page.get_by_role("alert")).not_to_be_empty()
+        result = await axe.Axe().run(seat.page)
+        serious = [
+            one["help"]
+            for one in result.response["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]
+        assert serious == []
+
+
 async def test_everything_is_reached_by_keyboard(
     coordinator: Any, farm: Any, scene: Any, make_node: Any
 ) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from playwright.async_api import expect
 from rendermill.protocol.messages import (
     Assign,
+    Availability,
     FailureKind,
     FrameAccepted,
     FrameFailed,
@@ -16,11 +18,13 @@ from rendermill.protocol.messages import (
     LogLines,
 )
 from rendermill.protocol.states import NodeState
-from rendermill.protocol.views import NodeHistory, NodeView
+from rendermill.protocol.views import JobDetail, NodeHistory, NodeView
 
 from .browser import NEEDS_CHROMIUM, seated
 
 pytestmark = NEEDS_CHROMIUM
+
+POLL_SECONDS = 0.05
 
 
 async def test_a_node_shows_what_it_renders_and_has_rendered(
@@ -155,3 +159,47 @@ async def test_why_a_frame_failed_stands_in_the_history(
             row = seat.page.locator(".history tbody tr").first
             await expect(row).to_contain_text("Crashed")
             await expect(row).to_contain_text(reason)
+
+
+async def test_a_forgiven_node_gets_frames_again_at_once(
+    coordinator: Any, farm: Any, scene: Any, make_node: Any
+) -> None:
+    shot = scene("1")
+    await shot.upload(farm)
+    job = await shot.submit(farm)
+    node = make_node(farm)
+    where = f"/nodes/{node.node}"
+    async with (
+        node.connected(),
+        seated(coordinator.url, coordinator.token, where=where) as seat,
+    ):
+        ref = (await node.receive_a(Assign)).frames[0]
+        await node.send(FrameStarted(frame=ref))
+        reason = "The GPU went away."
+        await node.send(FrameFailed(frame=ref, kind=FailureKind.NODE, reason=reason))
+        # A machine that fails by itself rests: what it held is taken back.
+        while (await farm.get(f"/api/v1/jobs/{job.id}", JobDetail)).job.counts.leased:
+            await asyncio.sleep(POLL_SECONDS)
+        await seat.page.get_by_role("button", name="Forgive", exact=True).click()
+        assert (await node.receive_a(Assign)).job == job.id
+
+
+async def test_a_node_at_which_somebody_works_says_why_and_until_when(
+    coordinator: Any, farm: Any, make_node: Any
+) -> None:
+    node = make_node(farm)
+    async with (
+        node.connected(),
+        seated(coordinator.url, coordinator.token, where="/nodes") as seat,
+    ):
+        card = seat.page.locator(".node-card")
+        await expect(card.locator(".pill")).to_have_text("Idle")
+        reason = "It is outside its hours <b>."
+        # A moment of another day, so that the day is told.
+        await node.send(Availability(available=False, reason=reason, changes_at=4_102_488_000.0))
+        await expect(card.locator(".pill")).to_have_text("Not available")
+        await expect(card.locator(".why")).to_contain_text(f"{reason} Renders again from ")
+        await expect(card.locator(".why")).to_contain_text("Jan")
+        await node.send(Availability(available=True))
+        await expect(card.locator(".pill")).to_have_text("Idle")
+        await expect(card.locator(".why")).to_be_hidden()
