@@ -1,8 +1,8 @@
 """When this node renders and what follows from it: the settings in force, watched and acted on.
 
-`AvailabilityRule` judges; here its eyes are opened once a second, and what it says is done: the
-farm is told, frames not begun go back, the one in progress is finished or handed back, and Blender
-is closed so that memory and GPU are the user's.
+`AvailabilityRule` judges the user's wishes, `Room` the disks; here their eyes are opened every few
+seconds, and what they say is done: the farm is told, frames not begun go back, the one in progress
+is finished or handed back, and Blender is closed so that memory and GPU are the user's.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from ..protocol.schedule import LocalTime
 from .availability import AvailabilityRule, MeanLoad, Seen
 from .idle import Idle, IdleSensor
 from .notices import Notice, NoticeKind, Notify
+from .room import Room
 from .threads import in_thread
 
 LOOK_SECONDS = 1.0
 """Between two looks; a user who returns waits for the machine no longer than this and the end of
 Blender."""
+ROOM_SECONDS = 5.0
+"""Between two looks at the disks of a node that is nobody's workstation."""
 LOAD_SECONDS = 5.0
 """Between two looks at the load of other processes, which read every process of the machine."""
 TELL_SECONDS = 30.0
@@ -123,6 +126,7 @@ class Attendance:
         self,
         own: NodeSettings,
         *,
+        room: Room,
         send: Callable[[NodeMessage], None],
         notify: Notify,
         idle: Callable[[], Idle] | None = None,
@@ -130,6 +134,7 @@ class Attendance:
         clock: Callable[[], float] = time.time,
         local: LocalTime = local_time,
         look_seconds: float = LOOK_SECONDS,
+        room_seconds: float = ROOM_SECONDS,
     ) -> None:
         """Take the node's own settings; ``idle`` and ``load`` are looked at in threads."""
         self._own = own
@@ -141,10 +146,14 @@ class Attendance:
         self._clock = clock
         self._local = local
         self._look_seconds = look_seconds
+        self._room = room
+        self._room_seconds = room_seconds
+        self._hands_back = False
         self._rule = AvailabilityRule(own, local)
         self._changed = asyncio.Event()
+        room.on_full = self._changed.set
         self._said_of_idle: tuple[object, ...] | None = None
-        self._done: tuple[bool, OnReturn] | None = None
+        self._done: tuple[bool, bool] | None = None
         self._resting: asyncio.Task[None] | None = None
         self._closing = False
         self.may_work = asyncio.Event()
@@ -188,7 +197,7 @@ class Attendance:
         if idle is not None:
             self._tell_of_idle(idle)
         load = await in_thread(self._load) if settings.max_load else None
-        return self._rule.judge(
+        found = self._rule.judge(
             Seen(
                 now=self._clock(),
                 idle_seconds=idle.seconds if idle else None,
@@ -196,6 +205,14 @@ class Attendance:
                 load=load,
             )
         )
+        # A frame that is in progress may still fit: only its user takes it from a machine.
+        self._hands_back = not found.available and settings.on_return is OnReturn.HAND_BACK
+        full = self._room.judge(await in_thread(self._room.measure))
+        if not full:
+            return found
+        reason = f"{found.reason} {full}".strip()
+        # What the clock will change does not end before the disk has room.
+        return Availability(available=False, reason=reason)
 
     def _tell_of_idle(self, idle: Idle) -> None:
         """Say how this machine's user is watched: at the start, and when that changes."""
@@ -224,6 +241,7 @@ class Attendance:
                 except Exception as error:  # noqa: BLE001 - whatever it is, the user goes first
                     reason = f"This machine could not be looked at: {error!r}"
                     found = Availability(available=False, reason=reason)
+                    self._hands_back = self._rule.settings.on_return is OnReturn.HAND_BACK
                 await self._act(renderer, found)
                 await self._pause()
         finally:
@@ -232,8 +250,9 @@ class Attendance:
                 await asyncio.wait([self._resting])
 
     async def _pause(self) -> None:
-        # Without a rule only new settings change anything.
-        seconds = self._look_seconds if self._rule.settings.is_workstation else None
+        # Without a rule only new settings and the disks change anything.
+        is_workstation = self._rule.settings.is_workstation
+        seconds = self._look_seconds if is_workstation else self._room_seconds
         try:
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
@@ -255,7 +274,7 @@ class Attendance:
             if self._done is not None or not found.available:
                 facts = {"available": found.available}
                 self._notify(Notice(NoticeKind.AVAILABILITY, text, facts))
-        doing = (found.available, self._rule.settings.on_return)
+        doing = (found.available, self._hands_back)
         was_doing, self._done = self._done, doing
         if found.available:
             if was_doing is None or not was_doing[0]:
@@ -273,7 +292,7 @@ class Attendance:
         if was_doing == doing:
             return
         renderer.return_unstarted(found.reason)
-        if self._rule.settings.on_return is OnReturn.HAND_BACK:
+        if self._hands_back:
             await renderer.stop_current(found.reason)
         if self._resting is None:
             self._resting = asyncio.create_task(self._rest(renderer), name="rest")

@@ -50,6 +50,7 @@ from .options import NodeOptions
 from .outbox import Outbox
 from .renderer import Renderer
 from .reports import LogReports
+from .room import Room
 from .scenes import SceneStore
 from .settings import SettingsFile, SettingsUnreadable, describe
 from .threads import in_thread, opened_in_thread
@@ -229,13 +230,16 @@ class _Service:
             retry_first_seconds=options.retry_first_seconds,
         )
         self._log = LogReports(self._link.send)
+        self._room = Room({"the node's frames": data.folder, "its scene cache": cache.folder})
         self._attendance = Attendance(
             options.settings,
+            room=self._room,
             send=self._link.send,
             notify=notify,
             idle=idle,
             load=LoadSensor(options.load_root).look,
             look_seconds=options.look_seconds,
+            room_seconds=options.room_seconds,
         )
         self._greeted_with = self._attendance.availability
         self._settings_file: SettingsFile | None = None
@@ -408,6 +412,7 @@ class _Service:
             notify=self._notify,
             log=self._log,
             scratch=self._scratch / FRAMES,
+            room=self._room,
             blenders=self._equipment.blenders,
         )
         delivery.add(parcels)

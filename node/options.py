@@ -12,7 +12,7 @@ from ..protocol.node_settings import PLAIN, NodeSettings
 from ..wire import places
 from ..wire.credentials import JoinToken
 from . import hardware
-from .attendance import LOOK_SECONDS
+from .attendance import LOOK_SECONDS, ROOM_SECONDS
 from .blender.session import SILENT_SECONDS
 from .link import PING_SECONDS, RETRY_FIRST_SECONDS
 
@@ -62,6 +62,7 @@ class NodeOptions:
     load_root: int | None = None
     """Process whose tree is not "other programs" where load counts; None: this node's."""
     look_seconds: float = LOOK_SECONDS
+    room_seconds: float = ROOM_SECONDS
     threads: int = 0
     """Render threads; 0: as many as there are processors."""
     silent_seconds: float = SILENT_SECONDS

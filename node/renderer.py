@@ -43,6 +43,7 @@ from .fitting import NoBlender, fitting_blender
 from .notices import Notice, NoticeKind, Notify
 from .outbox import Made, Outbox, OutboxError, bounded_log, key_of
 from .reports import LogReports, ProgressReports
+from .room import Room
 from .scenes import Ask, SceneStore, SceneUnavailable
 from .threads import in_thread
 
@@ -102,6 +103,7 @@ class Renderer:
         notify: Notify,
         log: LogReports,
         scratch: Path,
+        room: Room,
         blenders: Iterable[BlenderInfo],
     ) -> None:
         self.blenders = tuple(blenders)
@@ -115,6 +117,7 @@ class Renderer:
         self._log = log
         self._progress = ProgressReports(send)
         self._scratch = scratch
+        self._room = room
         self._jobs: dict[str, _Job] = {}
         self._queue: deque[_Work] = deque()
         self._current: _Work | None = None
@@ -322,18 +325,17 @@ class Renderer:
             self._tell_frame(NoticeKind.RENDERING, work, doing)
             rendered = await make(lambda fraction, text: self._on_progress(work, fraction, text))
         except AttemptAborted:
-            if not work.gone:
-                self._fail(work, FailureKind.NODE, "Blender was stopped on this node.")
+            self._fail(work, FailureKind.NODE, "Blender was stopped on this node.")
         except AttemptFailed as error:
-            self._fail(work, error.kind, error.reason, error.log)
+            await self._fail_or_return(work, error.kind, error, output)
             # What a failed attempt leaves in Blender must not reach the next frame.
             await self._abort()
         except (NoBlender, SceneUnavailable, PicturesUnavailable) as error:
-            self._fail(work, FailureKind.NODE, str(error))
+            await self._fail_or_return(work, FailureKind.NODE, error, output)
         except OSError as error:
-            self._fail(
-                work, FailureKind.NODE, f"The folder {output} cannot be used: {error.strerror}."
-            )
+            told = OSError(f"The folder {output} cannot be used: {error.strerror}.")
+            told.__cause__ = error
+            await self._fail_or_return(work, FailureKind.NODE, told, output)
         finally:
             self._progress.clear()
             self._log.flush()
@@ -423,7 +425,7 @@ class Renderer:
                 warnings=tuple(dict.fromkeys((*self._open_warnings, *rendered.warnings))),
             )
         except OutboxError as error:
-            self._fail(work, FailureKind.NODE, str(error))
+            await self._fail_or_return(work, FailureKind.NODE, error, output)
             return
         finally:
             await in_thread(remove, output)
@@ -439,6 +441,19 @@ class Renderer:
         self._delivery.add([parcel])
         # A newer lease may have come for it meanwhile.
         self._delivery.offer(work.frame)
+
+    async def _fail_or_return(
+        self, work: _Work, kind: FailureKind, error: Exception, output: Path
+    ) -> None:
+        """Tell of a failure; a full disk says nothing of the frame, which then goes back."""
+        full = await self._room.reason_to_return(key_of(work.frame), error, output)
+        if not full:
+            self._fail(work, kind, str(error), getattr(error, "log", ()))
+        elif not work.gone:
+            work.gone = True
+            # First, so that the frame does not come back here.
+            self._send(Availability(available=False, reason=full))
+            self._return([work.frame], full)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         work = self._finishing.pop(task)
@@ -533,7 +548,7 @@ class Renderer:
         self._notify(
             Notice(
                 NoticeKind.RETURNED,
-                f"Gave back frame {numbers} of job {frames[0].job}: {reason}.",
+                f"Gave back frame {numbers} of job {frames[0].job}: {reason.removesuffix('.')}.",
                 {"job": frames[0].job, "frames": numbers, "reason": reason},
             )
         )
