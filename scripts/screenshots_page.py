@@ -120,7 +120,8 @@ class Photographer:
                 # Pictures that came meanwhile are decoded before they are painted.
                 await page.evaluate(
                     "() => Promise.all([...document.images].filter((image) => image.src &&"
-                    " image.getClientRects().length).map((image) => image.decode().catch(() => {})))"
+                    " image.getClientRects().length)"
+                    ".map((image) => image.decode().catch(() => {})))"
                 )
                 data = quantised(await page.screenshot(animations="disabled"))
             finally:
@@ -178,8 +179,7 @@ def main() -> None:
     scene = folder / "mill"
     try:
         subprocess.run(
-            [sys.executable, str(ROOT / "scripts" / "demo_scene.py"), str(scene)]
-            + ["--frames", str(FRAMES)],
+            [sys.executable, ROOT / "scripts" / "demo_scene.py", scene, "--frames", str(FRAMES)],
             check=True,
             stdout=subprocess.DEVNULL,
         )

@@ -178,7 +178,7 @@ async def test_a_forgiven_node_gets_frames_again_at_once(
         reason = "The GPU went away."
         await node.send(FrameFailed(frame=ref, kind=FailureKind.NODE, reason=reason))
         # A machine that fails by itself rests: what it held is taken back.
-        while (await farm.get(f"/api/v1/jobs/{job.id}", JobDetail)).job.counts.leased:
+        while (await farm.get(f"/api/v1/jobs/{job.id}", JobDetail)).job.counts.leased:  # noqa: ASYNC110 the farm's own answer is waited for
             await asyncio.sleep(POLL_SECONDS)
         await seat.page.get_by_role("button", name="Forgive", exact=True).click()
         assert (await node.receive_a(Assign)).job == job.id
