@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import ssl
 import subprocess
@@ -25,7 +26,7 @@ from typing import Any
 READY_TIMEOUT_SECONDS = 180.0
 """A node probes its Blender in throw-away processes first; on a busy machine that takes a while."""
 
-STOP_TIMEOUT_SECONDS = 30.0
+STOP_TIMEOUT_SECONDS = 90.0
 POLL_SECONDS = 0.05
 
 
@@ -77,6 +78,9 @@ class LocalFarm:
     port: int = 0
     launchers: dict[str, list[str]] = field(default_factory=dict)
     """Commands that start a member's own in another place, by member: ``ip netns exec NAME``."""
+    answers: Path | None = None
+    """What the Blenders of this machine answered in another home (``cache/blenders.json``): nodes
+    begin with a copy and need not ask. Nothing where there is no such file."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -91,6 +95,10 @@ class LocalFarm:
     def __enter__(self) -> LocalFarm:
         """Make the folder; nothing is started yet."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.answers is not None and self.answers.exists():
+            cache = self.folder / "home" / "cache"
+            cache.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.answers, cache / "blenders.json")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -245,9 +253,11 @@ _READY = ("idle", "rendering")
 
 
 @contextlib.contextmanager
-def local_farm(folder: Path, nodes: int = 1, python: str = sys.executable) -> Iterator[LocalFarm]:
+def local_farm(
+    folder: Path, nodes: int = 1, python: str = sys.executable, answers: Path | None = None
+) -> Iterator[LocalFarm]:
     """A farm of a coordinator and ``nodes`` nodes (``node1``, ...), ready to render."""
-    with LocalFarm(folder, python) as farm:
+    with LocalFarm(folder, python, answers=answers) as farm:
         farm.start_coordinator()
         names = [f"node{index + 1}" for index in range(nodes)]
         for name in names:

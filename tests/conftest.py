@@ -8,6 +8,7 @@ are told apart by reading them, not by importing them: importing one would load 
 from __future__ import annotations
 
 import ast
+import asyncio
 import os
 import re
 import shutil
@@ -123,3 +124,22 @@ def _is_marked_bpy(path: Path) -> bool:
 def rendermill_home() -> Path:
     """The RENDERMILL_HOME of this test session."""
     return Path(os.environ["RENDERMILL_HOME"])
+
+
+@pytest.fixture(scope="session")
+def known_blenders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Answers of this machine's Blenders, asked once for all farms of the session.
+
+    A node that begins with a copy of them is ready at once, and renders without a probe beside it.
+    Engines that need OpenGL are left out, as software takes a minute to compile their shaders:
+    for farms that render with Cycles.
+    """
+    from rendermill.node.blender import probe
+    from rendermill.node.equipment import equip
+
+    folder = tmp_path_factory.mktemp("known")
+    answers = folder / "blenders.json"
+    equipment = asyncio.run(equip((), folder / "scratch", answers, lambda _: None))
+    for candidate, info in zip(equipment.candidates, equipment.blenders, strict=True):
+        probe._remember(answers, probe._key(candidate, equipment.sandbox), info)
+    return answers

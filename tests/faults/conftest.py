@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -113,12 +112,6 @@ def seen() -> dict[int, bytes]:
     return {}
 
 
-@pytest.fixture(scope="session")
-def known_blenders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the answers of this machine's Blenders lie once a farm here has asked them."""
-    return tmp_path_factory.mktemp("answers") / "blenders.json"
-
-
 StartFarm = Callable[..., FarmUnderFault]
 
 
@@ -128,20 +121,14 @@ def new_farm(tmp_path: Path, known_blenders: Path) -> Iterator[StartFarm]:
     farms: list[FarmUnderFault] = []
 
     def make(**options: float) -> FarmUnderFault:
-        farm = FarmUnderFault(tmp_path / f"farm{len(farms)}", **options).__enter__()
+        folder = tmp_path / f"farm{len(farms)}"
+        farm = FarmUnderFault(folder, answers=known_blenders, **options).__enter__()
         farms.append(farm)
-        answers = farm.home / "cache" / known_blenders.name
-        if known_blenders.exists():
-            answers.parent.mkdir(parents=True)
-            shutil.copy(known_blenders, answers)
         return farm
 
     yield make
     for farm in farms:
         farm.__exit__()
-        answers = farm.home / "cache" / known_blenders.name
-        if answers.exists():
-            shutil.copy(answers, known_blenders)
 
 
 @pytest.fixture

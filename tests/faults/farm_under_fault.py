@@ -92,10 +92,12 @@ class FarmUnderFault:
     `check` at the end of a test is what the test is about; leaving the block only cleans up.
     """
 
-    def __init__(self, folder: Path, *, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(
+        self, folder: Path, *, answers: Path, lease_seconds: float = LEASE_SECONDS
+    ) -> None:
         self.folder = folder
         self.lease_seconds = lease_seconds
-        self.farm = local_farm.LocalFarm(folder)
+        self.farm = local_farm.LocalFarm(folder, answers=answers)
         self.jobs: list[FollowedJob] = []
         self._stack = contextlib.ExitStack()
         self._frozen: set[str] = set()

@@ -21,6 +21,7 @@ from rendermill.wire.credentials import Credentials
 from rendermill.wire.errors import FarmError
 
 END_SECONDS = 120.0
+CLOSED_LOOK_SECONDS = 0.02
 PAGE_FRAMES = 500
 
 Told = tuple[tuple[str, str, str, int], ...]
@@ -96,6 +97,12 @@ class History:
         self._task = asyncio.create_task(self._follow())
         self._ready.set()
         await asyncio.wait([self._task])
+        # A stream over TLS that is cut off says goodbye first; a loop that ends before leaves the
+        # socket behind.
+        end = time.monotonic() + END_SECONDS
+        transports = getattr(self._loop, "_transports", {})
+        while list(transports.values()) and time.monotonic() < end:
+            await asyncio.sleep(CLOSED_LOOK_SECONDS)
         if not self._task.cancelled() and (error := self._task.exception()) is not None:
             self.broken.append(f"the follower ended: {error!r}")
 

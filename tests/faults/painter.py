@@ -132,8 +132,9 @@ class Painter:
     accepted: set[tuple[str, int, int]] = field(default_factory=set)
     outbox: dict[tuple[str, int, int], FrameDone] = field(default_factory=dict)
     welcomes: int = 0
-    pause: Callable[[FrameRef], object] | None = None
-    """Called before each frame, for tests that wait for a certain one."""
+    limit: int | None = None
+    """So many frames it paints in all and then waits, until `go_on`: whatever is done to the
+    coordinator meanwhile, the job is not over before."""
 
     def __post_init__(self) -> None:
         self._changed = asyncio.Event()
@@ -150,6 +151,11 @@ class Painter:
         for result in results:
             if isinstance(result, Exception):
                 raise result
+
+    def go_on(self, until: int | None = None) -> None:
+        """Paint all that is there to be painted, or ``until`` so many are."""
+        self.limit = until
+        self._changed.set()
 
     async def until(self, true: Callable[[], bool]) -> None:
         """Wait until something is true of what it has done."""
@@ -231,8 +237,9 @@ class Painter:
             done = self.outbox.get(_key(ref))
             data = picture(ref.frame)
             if done is None:
-                if self.pause is not None:
-                    self.pause(ref)
+                while self.limit is not None and len(self.rendered) >= self.limit:
+                    self._changed.clear()
+                    await self._changed.wait()
                 await _send(socket, FrameStarted(frame=ref))
                 self.rendered[_key(ref)] += 1
                 done = _done(ref, data)

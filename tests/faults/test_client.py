@@ -39,13 +39,14 @@ def test_a_submission_killed_on_its_way_is_simply_sent_again(
     farm: FarmUnderFault, blend: Path, seen: dict[int, bytes]
 ) -> None:
     farm.start("one")
-    with start(farm, "submit", str(blend), "--frames", "1-2") as killed:
-        wait_until(
-            lambda: bool(copies(farm)) or killed.poll() is not None, "the scene is being packed"
-        )
-        assert copies(farm), "the submission was over before it was seen"
-        killed.kill()
-    assert copies(farm), "a copy of the scene was left"
+    # On a busy machine a submission may be over before it is killed: then there is another.
+    while not copies(farm):
+        with start(farm, "submit", str(blend), "--frames", "1-2") as killed:
+            wait_until(
+                lambda killed=killed: bool(copies(farm)) or killed.poll() is not None,
+                "the scene is being packed",
+            )
+            killed.kill()
     done = farm.farm.command("submit", str(blend), "--frames", "1-2", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert copies(farm) == []

@@ -20,7 +20,9 @@ from .promises import Disk
 
 DISK_BYTES = 320 * 1024**2
 """The coordinator never uses the last 256 MiB, which are for its database."""
-FRAMES = 40
+FRAMES = 20
+LIMIT = 5
+"""So many are painted before the disk is full."""
 INSUFFICIENT_STORAGE = 507
 
 
@@ -41,11 +43,12 @@ async def test_a_disk_that_fills_up_in_the_midst_of_a_job_costs_no_frame(
 ) -> None:
     """To the last byte, so that the database finds no room either; then there is room again."""
     with CoordinatorProcess(tmp_path / "coordinator", disk / "data") as process:
-        painter = Painter(await asyncio.to_thread(process.start))
+        painter = Painter(await asyncio.to_thread(process.start), limit=LIMIT)
         async with painter.at_work(), FarmConnection(painter.credentials) as farm:
             job = await submit(farm, f"1-{FRAMES}")
             await painter.until(lambda: len(painter.taken(job)) >= 3)
             filler = await asyncio.to_thread(fill, disk)
+            painter.go_on()
             with pytest.raises(Refused) as refused:
                 await put_bytes(farm, b"one more")
             assert refused.value.problem.status == INSUFFICIENT_STORAGE
@@ -85,11 +88,12 @@ async def test_killed_while_its_disk_is_full_it_goes_on_where_it_was(
     tmp_path: Path, disk: Path
 ) -> None:
     with CoordinatorProcess(tmp_path / "coordinator", disk / "data") as process:
-        painter = Painter(await asyncio.to_thread(process.start))
+        painter = Painter(await asyncio.to_thread(process.start), limit=LIMIT)
         async with painter.at_work(), FarmConnection(painter.credentials) as farm:
             job = await submit(farm, f"1-{FRAMES}")
             await painter.until(lambda: len(painter.taken(job)) >= 3)
             filler = await asyncio.to_thread(fill, disk)
+            painter.go_on()
             await asyncio.to_thread(process.kill)
             taken = painter.taken(job)
             await asyncio.to_thread(filler.unlink)

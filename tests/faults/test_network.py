@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from .farm_under_fault import FarmUnderFault, FollowedJob, wait_until
 from .proxy import Proxy, Weather
 
 IP_SECONDS = 120
+FINISH_SECONDS = 60.0
 FAR = "rmill-far"
 """The network namespace of the node; the coordinator stays in that of the test."""
 NEAR_ADDRESS, FAR_ADDRESS = "10.78.0.1", "10.78.0.2"
@@ -55,6 +57,19 @@ def wait_leases_lost(farm: FarmUnderFault, job: FollowedJob) -> None:
     )
 
 
+def wait_connected_anew(farm: FarmUnderFault, proxy: Proxy, job: FollowedJob, before: int) -> None:
+    """Wait until more than one connection was made since there were ``before``.
+
+    On a busy machine the job may be over already, and one connection is all that is needed.
+    """
+
+    def is_enough() -> bool:
+        is_over = farm.view(job).get("state") == "done"
+        return proxy.connections > before + (0 if is_over else 1)
+
+    wait_until(is_enough, lambda: f"it connects again\n{farm.story()}")
+
+
 def test_a_half_open_connection_costs_no_finished_frame(
     proxied: tuple[FarmUnderFault, Proxy], scene: CapturedScene, seen: dict[int, bytes]
 ) -> None:
@@ -79,7 +94,7 @@ def test_connections_that_break_and_lines_that_are_slow(
         proxy.weather = Weather(cut_after_bytes=(700, 1500, 3000)[number])
         before = proxy.connections
         proxy.break_all()
-        wait_until(lambda before=before: proxy.connections > before + 1, "it connects again")
+        wait_connected_anew(farm, proxy, job, before)
         proxy.weather = Weather(delay_seconds=0.05)
     proxy.weather = Weather()
     farm.check(seen=seen)
@@ -95,7 +110,7 @@ def test_bytes_that_change_on_the_way_are_sent_again(
     proxy.weather = Weather(damage_after_bytes=1000)
     before = proxy.connections
     proxy.break_all()
-    wait_until(lambda: proxy.connections > before + 1, "it connects again")
+    wait_connected_anew(farm, proxy, job, before)
     time.sleep(1.0)  # The longer, the more is damaged; nothing hangs on how much.
     proxy.weather = Weather()
     proxy.break_all()
@@ -143,22 +158,27 @@ def test_a_cable_pulled_for_longer_than_the_lease(
     url = f"https://{NEAR_ADDRESS}:{farm.farm.port}"
     farm.start_node("one", "--coordinator", url)
     farm.wait_ready("one")
-    job = farm.submit(scene, "1-6")
-    wait_until(
-        lambda: any(
-            frame["state"] == "leased" and frame["progress"] > 0 for frame in farm.frames(job)
-        ),
-        "a frame makes progress",
-    )
-    before = rendered(farm)
-    ip("link", "set", cable, "down")
-    wait_leases_lost(farm, job)
-    wait_until(lambda: rendered(farm) > before, lambda: f"it finishes\n{farm.story()}")
-    kept = len(farm.outbox("one"))
-    assert kept, "what it has finished is kept"
-    ip("link", "set", cable, "up")
+    kept = False
+    while not kept:
+        # On a busy machine a job may be over before anyone pulls the cable: then there is another.
+        job = farm.submit(scene, "1-6")
+        wait_until(lambda job=job: farm.done(job) >= 1, "a frame is done")
+        ip("link", "set", cable, "down")
+        wait_leases_lost(farm, job)
+        if farm.view(job)["state"] != "done":
+            # What it holds it finishes, unless the cable went before it was given anything.
+            with contextlib.suppress(AssertionError):
+                wait_until(lambda: farm.outbox("one") != [], "it finishes a frame", FINISH_SECONDS)
+            kept = farm.outbox("one") != []
+        ip("link", "set", cable, "up")
+        farm.wait_done(job)
     disk = farm.check(seen=seen)
     # What waited in the outbox counts: nothing that was finished was rendered again.
-    starts = [n["frame"] for n in farm.notices("one") if n["event"] == "rendered"]
-    assert len(starts) == len(set(starts)) == 6, starts
-    assert len(disk.frames(job.id)) == 6
+    for job in farm.jobs:
+        frames = [
+            notice["frame"]
+            for notice in farm.notices("one")
+            if notice["event"] == "rendered" and notice["job"] == job.id
+        ]
+        assert sorted(frames) == job.frames, frames
+        assert len(disk.frames(job.id)) == 6

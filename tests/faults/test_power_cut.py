@@ -28,6 +28,8 @@ IMAGE_BYTES = 384 * 1024**2
 FRAMES = 60
 CUTS = (2, 17, 41)
 """Frames acknowledged at which the power goes."""
+AHEAD = 4
+"""So many more may be under way at a cut: it must come before the last."""
 COPIES_MAX = 50
 
 
@@ -73,7 +75,7 @@ async def test_what_was_acknowledged_survives_every_power_cut(
 ) -> None:
     cuts: list[tuple[Path, set[int]]] = []
     with CoordinatorProcess(tmp_path / "coordinator", disk / "data") as process:
-        painter = Painter(await asyncio.to_thread(process.start))
+        painter = Painter(await asyncio.to_thread(process.start), limit=CUTS[0] + AHEAD)
         async with painter.at_work(), FarmConnection(painter.credentials) as farm:
             job = await submit(farm, f"1-{FRAMES}")
             for number, frames in enumerate(CUTS):
@@ -83,6 +85,7 @@ async def test_what_was_acknowledged_survives_every_power_cut(
                 target = tmp_path / f"cut{number}.img"
                 await cut_the_power(process, image, target)
                 cuts.append((target, taken))
+                painter.go_on(until=[*CUTS, FRAMES][number + 1] + AHEAD)
             await painter.until(lambda: len(painter.taken(job)) == FRAMES)
             painted = painter.painted(job)
         await asyncio.to_thread(process.stop)

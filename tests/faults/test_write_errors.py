@@ -25,7 +25,9 @@ from .painter import Painter, job_view, submit
 from .promises import Disk
 
 LIBRARIES = [Path("/usr/lib/fiu") / f"fiu_{name}_preload.so" for name in ("run", "posix")]
-FRAMES = 30
+FRAMES = 12
+LIMIT = 5
+"""So many are painted before the fault is there."""
 SIZE = (16, 12)
 EIO, ENOSPC = 5, 28
 
@@ -91,11 +93,12 @@ async def test_an_error_of_the_disk_ends_the_coordinator_and_loses_nothing(
     process: CoordinatorProcess, faults: Faults, point: str, once: bool
 ) -> None:
     """Also where the very next flush would say that all is well: it is not asked."""
-    painter = Painter(process.start())
+    painter = Painter(process.start(), limit=LIMIT)
     async with painter.at_work(), FarmConnection(painter.credentials) as farm:
         job = await submit(farm, f"1-{FRAMES}")
         await painter.until(lambda: len(painter.taken(job)) >= 3)
         await asyncio.to_thread(faults.enable, process.pid, point, EIO, once=once)
+        painter.go_on()
         code = await asyncio.to_thread(process.wait_for_end)
         told = len(process.log)
         before = painter.taken(job)
@@ -124,11 +127,12 @@ async def test_a_database_that_finds_no_room_waits_for_it(
     process: CoordinatorProcess, faults: Faults
 ) -> None:
     """ENOSPC is no damage: the farm stands still, and goes on by itself."""
-    painter = Painter(process.start())
+    painter = Painter(process.start(), limit=LIMIT)
     async with painter.at_work(), FarmConnection(painter.credentials) as farm:
         job = await submit(farm, f"1-{FRAMES}")
         await painter.until(lambda: len(painter.taken(job)) >= 3)
         await asyncio.to_thread(faults.enable, process.pid, "rw/pwrite", ENOSPC)
+        painter.go_on()
         await asyncio.to_thread(process.wait_for_log, "stands still")
         assert process.process is not None
         assert process.process.poll() is None

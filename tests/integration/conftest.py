@@ -16,6 +16,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
+TEST_SECONDS = 1200.0
+"""Before a whole test here is given up: its waits tell more of what went wrong."""
+
 SCENE = """
 import os, sys
 import bpy
@@ -84,6 +87,14 @@ os._exit(0)
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test here the time that many waits may take together: theirs end first."""
+    folder = Path(__file__).parent
+    for item in items:
+        if item.path.parent == folder and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TEST_SECONDS))
+
+
 def _load(name: str) -> ModuleType:
     """Import a module of ``scripts``, which is no package."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
@@ -123,9 +134,9 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], Pat
 
 
 @pytest.fixture
-def farm(tmp_path: Path) -> Iterator[Any]:
+def farm(tmp_path: Path, known_blenders: Path) -> Iterator[Any]:
     """A farm in a folder of its own, nothing started yet; gone after the test."""
-    with local_farm.LocalFarm(tmp_path / "farm") as running:
+    with local_farm.LocalFarm(tmp_path / "farm", answers=known_blenders) as running:
         yield running
 
 
