@@ -101,7 +101,7 @@ class History:
         # socket behind.
         end = time.monotonic() + END_SECONDS
         transports = getattr(self._loop, "_transports", {})
-        while list(transports.values()) and time.monotonic() < end:
+        while list(transports.values()) and time.monotonic() < end:  # noqa: ASYNC110 - transports have no event
             await asyncio.sleep(CLOSED_LOOK_SECONDS)
         if not self._task.cancelled() and (error := self._task.exception()) is not None:
             self.broken.append(f"the follower ended: {error!r}")
