@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 from rendermill.protocol.scene import CapturedScene
 
 from .farm_under_fault import FarmUnderFault, wait_until
@@ -47,6 +48,9 @@ def test_a_submission_killed_on_its_way_is_simply_sent_again(
                 "the scene is being packed",
             )
             killed.kill()
+    # Its Blender makes the copy, and may live a moment longer than its client.
+    makers = [int(copy.name.split("-")[2]) for copy in copies(farm)]
+    wait_until(lambda: not any(map(psutil.pid_exists, makers)), "who made the copy has ended")
     done = farm.farm.command("submit", str(blend), "--frames", "1-2", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert copies(farm) == []
