@@ -190,7 +190,7 @@ def read_job_attempts(
         query = query.where(tuple_(columns.frame, columns.epoch) > tuple_(*after))
     if ended_after is not None:
         query = query.where(columns.ended > ended_after)
-    return [tuple(row) for row in connection.execute(query)]  # pyright: ignore[reportReturnType]
+    return [tuple(row) for row in connection.execute(query)]
 
 
 def read_epoch_ceiling(connection: Connection) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rendermill.addon.scene import compat, needs, outputs
+from rendermill.addon.scene import compat, needs
 from rendermill.addon.scene.capture import CaptureError, capture
 from rendermill.addon.scene.checks import check
 from rendermill.addon.scene.snapshot import SnapshotError, save_snapshot

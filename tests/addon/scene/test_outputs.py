@@ -347,7 +347,7 @@ def test_a_step_names_a_film_as_blender_does(workshop: Any):
     assert whole is not None
     assert part is not None
     assert (whole.name, part.name) == ("cut_0002-0009.mp4", "cut_0005-0008.mp4")
-    assert os.path.basename(scene.render.frame_path(frame=1)) == whole.name
+    assert Path(scene.render.frame_path(frame=1)).name == whole.name
 
 
 @pytest.mark.skipif(not compat.has_path_templates(), reason="templates came with Blender 4.5")

@@ -25,9 +25,7 @@ LOOKED_MS = 240_000
 
 
 @pytest.fixture(scope="module")
-def served(
-    tmp_path_factory: pytest.TempPathFactory, known_blenders: Path
-) -> Iterator[LocalFarm]:
+def served(tmp_path_factory: pytest.TempPathFactory, known_blenders: Path) -> Iterator[LocalFarm]:
     """A farm of processes with one node and its Blender."""
     with local_farm(tmp_path_factory.mktemp("farm"), answers=known_blenders) as farm:
         yield farm
