@@ -16,7 +16,9 @@ import pytest
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
 WRAPPER = """
-import sys
+import signal, sys
+# A shell that starts its tests in the background lets them ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from rendermill.commands.demo import run_to_its_end
 sys.exit(run_to_its_end([sys.executable, "-c", sys.argv[1]]))
 """
@@ -38,7 +40,8 @@ except KeyboardInterrupt:
 """
 
 SLOW_PACKING = """
-import asyncio, sys
+import asyncio, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from rendermill.commands import session
 from rendermill.commands.packing import _run

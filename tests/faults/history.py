@@ -21,6 +21,7 @@ from rendermill.wire.credentials import Credentials
 from rendermill.wire.errors import FarmError
 
 END_SECONDS = 120.0
+GOODBYE_SECONDS = 10.0
 CLOSED_LOOK_SECONDS = 0.02
 PAGE_FRAMES = 500
 
@@ -99,9 +100,12 @@ class History:
         await asyncio.wait([self._task])
         # A stream over TLS that is cut off says goodbye first; a loop that ends before leaves the
         # socket behind.
-        end = time.monotonic() + END_SECONDS
+        # One that is closed has let go of its socket, but may stay known until it is collected.
+        end = time.monotonic() + GOODBYE_SECONDS
         transports = getattr(self._loop, "_transports", {})
-        while list(transports.values()) and time.monotonic() < end:  # noqa: ASYNC110 - transports have no event
+        while time.monotonic() < end and any(  # noqa: ASYNC110 - transports have no event
+            getattr(transport, "_sock", None) is not None for transport in transports.values()
+        ):
             await asyncio.sleep(CLOSED_LOOK_SECONDS)
         if not self._task.cancelled() and (error := self._task.exception()) is not None:
             self.broken.append(f"the follower ended: {error!r}")
