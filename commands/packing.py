@@ -109,6 +109,7 @@ async def pack(blender: Candidate, packing: Packing, scratch: Path) -> Packed:
         "trust": packing.trust,
         "submitter": packing.submitter,
         "film_frames": packing.film_frames,
+        "client": os.getpid(),
     }
     params.write_text(json.dumps(plain), "utf-8")
     code, log = await _run(_command(blender, packing, params), scratch / "blender.log")

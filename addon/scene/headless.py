@@ -10,11 +10,13 @@ PARAMS.json is an object with the keys of `Params`; ``result`` names the file fo
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import enum
 import importlib.util
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -57,6 +59,8 @@ class Params:
     """Of a film, bring the frames too."""
     inspect: bool = False
     """Look at every scene of the file and copy nothing: see `inspect`."""
+    client: int = 0
+    """Process that started this Blender and without which the answer is of no use; 0: nobody."""
 
 
 def captured_to_json(captured: Any) -> dict[str, Any]:
@@ -249,6 +253,7 @@ def main(arguments: list[str]) -> int:
     except ParamsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    _end_with(params.client)
     try:
         answer = inspect(params) if params.inspect else pack(params)
     except Exception as error:  # noqa: BLE001 - the process ends here; whoever started it reads the sentence
@@ -260,6 +265,16 @@ def main(arguments: list[str]) -> int:
     part.write_text(json.dumps(answer, ensure_ascii=False), "utf-8", "surrogateescape")
     part.replace(result)
     return 1 if "error" in answer else 0
+
+
+def _end_with(client: int) -> None:
+    """Let the kernel end this process with the one that started it, where it can.
+
+    Else a client that was killed would leave a Blender that goes on to write a copy of the scene.
+    """
+    if sys.platform == "linux" and client and os.getppid() == client:
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def _arguments() -> list[str]:

@@ -32,6 +32,15 @@ def copies(farm: FarmUnderFault) -> list[Path]:
     return list((farm.home / "cache" / "snapshots").glob("*"))
 
 
+def blenders_of(copies: list[Path]) -> list[int]:
+    """Processes that work in one of these folders, as their command lines tell."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(copy) in word for copy in copies for word in process.info["cmdline"] or ())
+    ]
+
+
 def parts(folder: Path) -> list[Path]:
     return list(folder.glob(".rendermill-*.part"))
 
@@ -48,9 +57,8 @@ def test_a_submission_killed_on_its_way_is_simply_sent_again(
                 "the scene is being packed",
             )
             killed.kill()
-    # Its Blender makes the copy, and may live a moment longer than its client.
-    makers = [int(copy.name.split("-")[2]) for copy in copies(farm)]
-    wait_until(lambda: not any(map(psutil.pid_exists, makers)), "who made the copy has ended")
+    # Its Blender writes the copy, and may live a moment longer than its client.
+    wait_until(lambda: not blenders_of(copies(farm)), "who wrote the copy has ended")
     done = farm.farm.command("submit", str(blend), "--frames", "1-2", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert copies(farm) == []
