@@ -164,11 +164,11 @@ async def test_a_folder_that_is_deleted_meanwhile_is_made_again(farm, painted, o
     job = await painted()
     deleted: list[Path] = []
 
-    async def download(farm, sha256, length, target):
+    async def download(farm, sha256, length, target, **options):
         if not deleted:
             deleted.append(target)
             shutil.rmtree(out)
-        await download_file(farm, sha256, length, target)
+        await download_file(farm, sha256, length, target, **options)
 
     monkeypatch.setattr(delivery, "download_file", download)
     delivered = await deliver(farm, job.id)
