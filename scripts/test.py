@@ -2,7 +2,9 @@
 
 ``python3 scripts/test.py`` makes the environments it needs, then runs the linter, the type
 checker, the lock files' rules and all tests: without Blender in the process, then inside Blender
-4.2, 4.5 and 5.0. It ends with one line of totals; the exit code is 0 only if nothing failed.
+4.2, 4.5 and 5.0. Tests of whole farms, which mostly wait for processes, run aside meanwhile; what
+they print comes at the end. It ends with one line of totals; the exit code is 0 only if nothing
+failed.
 
 ``--fast`` leaves out the tests inside Blender; ``--stage NAME`` (again for more) runs only those;
 ``-k EXPRESSION`` goes to pytest.
@@ -11,6 +13,7 @@ checker, the lock files' rules and all tests: without Blender in the process, th
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import signal
@@ -35,6 +38,7 @@ FAILURE_LINES_MAX = 40
 NO_TESTS_SELECTED = 5
 """pytest's exit code when ``-k`` fits no test of a stage."""
 
+_TOTALS = re.compile(r"(\d+) passed, (\d+) failed(?:, (\d+) skipped)?")
 _REGISTRY = re.compile(r"(?i)\b(" + "pypi" + r"\.(org|python\.org)|files\.python" + r"hosted)\b")
 
 
@@ -63,6 +67,8 @@ class Stage:
     environment: Environment | None
     run: Callable[[Totals, argparse.Namespace], None]
     inside_blender: bool = False
+    aside: bool = False
+    """Runs beside the other stages, where there are others."""
 
 
 def main() -> int:
@@ -91,8 +97,14 @@ def main() -> int:
     except SetupError as error:
         print(f"Cannot set up the tests. {error}", file=sys.stderr)
         return 1
-    for stage in chosen:
-        _run_stage(stage, totals, options)
+    aside = [stage for stage in chosen if stage.aside and len(chosen) > 1]
+    with contextlib.ExitStack() as stack:
+        besides = [stack.enter_context(_Aside(stage, options)) for stage in aside]
+        for stage in chosen:
+            if stage not in aside:
+                _run_stage(stage, totals, options)
+        for beside in besides:
+            beside.finish(totals)
     say(f"\nAll stages took {_minutes(time.monotonic() - begin)}.")
     for reason in totals.broken:
         say(f"FAILED {reason}")
@@ -102,7 +114,7 @@ def main() -> int:
 
 def _prepare(stages: Sequence[Stage]) -> None:
     """Make the environments the stages run in, and what Blender and the tests need around them."""
-    if any(stage.name == "tests" or stage.inside_blender for stage in stages):
+    if any(stage.name in ("tests", "farms") or stage.inside_blender for stage in stages):
         environment.ensure_system(
             {**environment.LIBRARIES, **environment.OPENGL},
             {**environment.PROGRAMS, **environment.TEST_PROGRAMS},
@@ -125,6 +137,51 @@ def _run_stage(stage: Stage, totals: Totals, options: argparse.Namespace) -> Non
     stage.run(totals, options)
     verdict = "ok" if totals.failed == failed_before else "FAILED"
     say(f"=== {stage.name}: {verdict} ({_minutes(time.monotonic() - begin)})")
+
+
+class _Aside:
+    """A stage in a process of its own, this very script, that prints into a file."""
+
+    def __init__(self, stage: Stage, options: argparse.Namespace) -> None:
+        self._stage = stage
+        command = [sys.executable, __file__, "--stage", stage.name]
+        if options.expression:
+            command += ["-k", options.expression]
+        self._command = command
+
+    def __enter__(self) -> _Aside:
+        self._output = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        say(f"\n=== {self._stage.name}: begun aside")
+        self._process = subprocess.Popen(
+            self._command, cwd=ROOT, stdout=self._output, stderr=subprocess.STDOUT
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            # It ends what it started when it is interrupted.
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait()
+        self._output.close()
+
+    def finish(self, totals: Totals) -> None:
+        """Wait for it, show what it printed, and add its totals."""
+        code = self._process.wait()
+        self._output.seek(0)
+        told = self._output.read()
+        say(told.rstrip())
+        lines = told.rstrip().splitlines()
+        counted = _TOTALS.fullmatch(lines[-1]) if lines else None
+        if counted is None:
+            _count_check(totals, self._stage.name, f"ended with exit code {code}")
+            return
+        passed, failed, skipped = (int(number or 0) for number in counted.groups())
+        totals.passed += passed
+        totals.failed += failed
+        totals.skipped += skipped
+        broken = told.rpartition("All stages took")[2].splitlines()[1:-1]
+        if broken:
+            totals.broken.append("\n".join(broken).removeprefix("FAILED "))
 
 
 def _minutes(seconds: float) -> str:
@@ -192,6 +249,8 @@ def _pytest(where: Environment, *more: str) -> Callable[[Totals, argparse.Namesp
             report = Path(folder) / "report.xml"
             command = [str(where.interpreter), "-X", "faulthandler", "-m", "pytest", *more]
             command += ["--durations=10", "--durations-min=2", f"--junitxml={report}"]
+            # Of its own: another pytest beside this one tidies up the folder that they share.
+            command += [f"--basetemp={folder}/tests"]
             if options.expression:
                 command += ["-k", options.expression]
             code = _call(command)
@@ -249,12 +308,26 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+FARMS = ("tests/faults", "tests/integration", "tests/background")
+
 STAGES = (
     Stage("lint", "ruff check", DEV, _tool("ruff", "check", ".")),
     Stage("format", "ruff format", DEV, _tool("ruff", "format", "--check", ".")),
     Stage("types", "basedpyright", DEV, _tool("basedpyright")),
     Stage("locks", "lock files, and no package index named", None, _locks),
-    Stage("tests", "everything that starts Blender in processes of its own", DEV, _pytest(DEV)),
+    Stage(
+        "farms",
+        "whole farms, hurt on purpose too",
+        DEV,
+        _pytest(DEV, *FARMS),
+        aside=True,
+    ),
+    Stage(
+        "tests",
+        "everything else that starts Blender in processes of its own",
+        DEV,
+        _pytest(DEV, "tests", *(f"--ignore={folder}" for folder in FARMS)),
+    ),
     Stage("bpy-4.2", "inside Blender 4.2", BPY_42, _pytest(BPY_42, "-m", "bpy"), True),
     Stage("bpy-4.5", "inside Blender 4.5", DEV, _pytest(DEV, "-m", "bpy"), True),
     Stage("bpy-5.0", "inside Blender 5.0", BPY_50, _pytest(BPY_50, "-m", "bpy"), True),
