@@ -21,7 +21,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "rendermill"
-NOT_SHIPPED = ("tests", "scripts", "docs", "build", "dist", "requirements")
+NOT_SHIPPED = ("tests", "scripts", "docs", "build", "dist", "requirements", "demo-output")
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "protocol": (),

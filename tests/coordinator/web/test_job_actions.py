@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import zipfile
 from typing import Any
 
@@ -194,7 +195,7 @@ async def test_a_preview_of_the_node_is_shown_at_full_size(
             )
             await page.keyboard.press("Escape")
             await expect(page.locator(".viewer")).to_be_hidden()
-            assert page.url.endswith("/frames/2")
+            await page.wait_for_url(re.compile(r"/frames/2$"))
 
 
 async def test_the_timeline_shows_a_failure_and_the_retry_as_they_happen(
