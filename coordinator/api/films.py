@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from pathlib import PurePosixPath
-from urllib.parse import quote
 
 from aiohttp import web
 
 from ...protocol.frames import FILM_FRAME
 from ...protocol.states import FrameState
-from ...protocol.views import FrameDetail, FrameView
+from ...protocol.views import FrameView
 from ..identity.roles import Role
-from ..store import rows
 from . import guard, keys
-from .blobs import send_blob
 from .bodies import json_response, query_int
+from .frames import PAGE_MAX_FRAMES, send_detail, send_made
 from .problems import Refused
 
-PAGE_MAX_FRAMES = 2000
 PAGE_FRAMES = 1000
 
 _FILM = "/api/v1/jobs/{job:[^{}/]{1,64}}/film"
@@ -68,26 +64,13 @@ async def film(request: web.Request) -> web.StreamResponse:
             else "it is made when every frame is done"
         )
         raise Refused(HTTPStatus.NOT_FOUND, f"The film of job {job} is not here: {why}.")
-    made = view.files[0]
-    name = PurePosixPath(made.path)
-    kind = _TYPES.get(name.suffix.lower(), "application/octet-stream")
-    return await send_blob(
-        request,
-        made.sha256,
-        Content_Type=kind,
-        Content_Disposition=f"attachment; filename*=UTF-8''{quote(name.name, safe='')}",
-    )
+    return await send_made(request, view.files[0], _TYPES)
 
 
 @guard.serves(*guard.SEE)
 async def attempts(request: web.Request) -> web.StreamResponse:
     """Show every try at the film with its log, as for a frame."""
-    job, view = _view(request)
-    stored = await request.app[keys.STORE].read(
-        lambda connection: rows.read_attempts(connection, job, FILM_FRAME)
-    )
-    found = request.app[keys.CONDUCTOR].farm.attempts(job, FILM_FRAME, stored)
-    return json_response(FrameDetail(frame=view, attempts=tuple(found)))
+    return await send_detail(request, *_view(request))
 
 
 @guard.serves(Role.NODE, *guard.SEE)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from aiohttp import web
 
+from ...protocol.messages import FrameFile
 from ...protocol.states import FrameState
 from ...protocol.views import FrameDetail, FrameView
 from ..results import MAIN
@@ -83,7 +84,11 @@ async def _view(request: web.Request) -> tuple[str, FrameView]:
 @guard.serves(*guard.SEE)
 async def show(request: web.Request) -> web.StreamResponse:
     """Show one frame with every try at it."""
-    job, view = await _view(request)
+    return await send_detail(request, *await _view(request))
+
+
+async def send_detail(request: web.Request, job: str, view: FrameView) -> web.StreamResponse:
+    """Answer with a frame, or a film, and every try at it with its log."""
     stored = await request.app[keys.STORE].read(
         lambda connection: rows.read_attempts(connection, job, view.frame)
     )
@@ -100,14 +105,19 @@ async def file(request: web.Request) -> web.StreamResponse:
         raise Refused(
             HTTPStatus.NOT_FOUND, f"Frame {view.frame} has {len(view.files)} files so far."
         )
-    made = view.files[index]
+    return await send_made(request, view.files[index], _TYPES)
+
+
+async def send_made(
+    request: web.Request, made: FrameFile, types: Mapping[str, str]
+) -> web.StreamResponse:
+    """Answer with a file that a node made, under its own name; ``types``: suffix -> media type."""
     path = PurePosixPath(made.path)
-    kind = _TYPES.get(path.suffix.lower(), "application/octet-stream")
     # RFC 6266: the name in UTF-8, so that every name Blender can write arrives as it is.
     return await send_blob(
         request,
         made.sha256,
-        Content_Type=kind,
+        Content_Type=types.get(path.suffix.lower(), "application/octet-stream"),
         Content_Disposition=f"attachment; filename*=UTF-8''{quote(path.name, safe='')}",
     )
 

@@ -64,6 +64,28 @@ async def test_a_film_is_served_whole_and_in_part(farm, job, make_node, coordina
     assert bytes.fromhex(seen.film.sha256) in marked.blobs
 
 
+async def test_the_film_of_a_job_that_left_memory_is_served_as_before(
+    farm, job, make_node, coordinator
+):
+    path = f"/api/v1/jobs/{job.id}/film"
+    node = make_node(farm)
+    async with node.connected(machine=CAN_ENCODE):
+        ref = await work(node, stop_at_film=True)
+        await node.send(await film_done(node, ref))
+        await work(node)
+    ended = (await farm.get(f"/api/v1/jobs/{job.id}", JobDetail)).job
+    for ask in ("view", "bytes", "tries"):
+        coordinator.conductor.farm.shed(job.id)
+        assert coordinator.conductor.farm.is_shed(job.id)
+        if ask == "view":
+            assert (await farm.get(f"/api/v1/jobs/{job.id}", JobDetail)).job == ended
+        elif ask == "bytes":
+            assert (await read(farm, path))[2] == film_of(ref)
+        else:
+            tried = await farm.get(f"{path}/attempts", FrameDetail)
+            assert [one.outcome for one in tried.attempts] == ["done"]
+
+
 async def test_a_node_may_list_the_frames_and_nothing_else(farm, job, as_role):
     path = f"/api/v1/jobs/{job.id}/film"
     async with as_role("node") as node:
