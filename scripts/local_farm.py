@@ -68,6 +68,16 @@ class Member:
             self.process.wait()
 
 
+def environment_of(home: Path) -> dict[str, str]:
+    """Return the environment of a user of Rendermill whose home is ``home``, on loopback."""
+    clean = {key: value for key, value in os.environ.items() if "RENDERMILL" not in key}
+    return clean | {
+        "RENDERMILL_HOME": str(home),
+        "RENDERMILL_INTERFACE": "127.0.0.1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
 @dataclass
 class LocalFarm:
     """Use as a context manager; every process it started is gone afterwards."""
@@ -85,12 +95,7 @@ class LocalFarm:
     @property
     def environment(self) -> dict[str, str]:
         """Environment of every member, and of commands that shall reach this farm."""
-        clean = {key: value for key, value in os.environ.items() if "RENDERMILL" not in key}
-        return clean | {
-            "RENDERMILL_HOME": str(self.folder / "home"),
-            "RENDERMILL_INTERFACE": "127.0.0.1",
-            "PYTHONUNBUFFERED": "1",
-        }
+        return environment_of(self.folder / "home")
 
     def __enter__(self) -> LocalFarm:
         """Make the folder; nothing is started yet."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rendermill.wire.credentials import Credentials
+
+from ..local_farms import local_farm
 
 READY_SECONDS = 120.0
 END_SECONDS = 120.0
@@ -34,12 +35,7 @@ class CoordinatorProcess:
     @property
     def environment(self) -> dict[str, str]:
         """Environment of the process and of commands that shall reach it."""
-        clean = {key: value for key, value in os.environ.items() if "RENDERMILL" not in key}
-        return clean | {
-            "RENDERMILL_HOME": str(self.folder / "home"),
-            "RENDERMILL_INTERFACE": "127.0.0.1",
-            "PYTHONUNBUFFERED": "1",
-        }
+        return local_farm.environment_of(self.folder / "home")
 
     @property
     def log(self) -> str:

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import psutil
@@ -29,10 +26,9 @@ from rendermill.protocol.scene import CapturedScene
 from rendermill.wire.connection import FarmConnection
 from rendermill.wire.credentials import Credentials
 
+from ..local_farms import local_farm
 from .history import History
 from .promises import Disk
-
-ROOT = Path(__file__).resolve().parents[2]
 
 PATIENCE_SECONDS = 180.0
 """For whatever must come: it normally comes within seconds, on a busy machine within twenty."""
@@ -49,20 +45,6 @@ LEASE_SECONDS = 6.0
 LATE_SECONDS = 10.0
 """A node may begin a second copy of a frame in the moment in which the first is done; that it
 begins so much later, on no lease that anyone knows of, is a frame given out without need."""
-
-
-def load_local_farm() -> ModuleType:
-    """Return ``scripts/local_farm.py``; scripts are no package."""
-    spec = importlib.util.spec_from_file_location("local_farm", ROOT / "scripts" / "local_farm.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(spec.name, module)
-    spec.loader.exec_module(module)
-    return module
-
-
-local_farm = load_local_farm()
 
 
 def wait_until(

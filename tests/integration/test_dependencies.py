@@ -17,7 +17,8 @@ import numpy
 import pytest
 from PIL import Image
 
-from .conftest import ROOT, local_farm, wait_until
+from ..local_farms import ROOT, local_farm
+from .conftest import wait_until
 
 SCENES = Path(__file__).with_name("dependency_scenes.py")
 PYTHONS = {

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT, wait_until
+from ..local_farms import ROOT
+from .conftest import wait_until
 
 SCENES = ROOT / "tests" / "node" / "blender" / "film_scenes.py"
 BLENDER_SECONDS = 300

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from rendermill.node import idle_x11
 
+from ..local_farms import local_farm
 from .conftest import wait_until
 
 LONG = 400_000
@@ -246,8 +247,6 @@ def test_what_cannot_be_set_gets_one_sentence(one_node, words: tuple[str, ...], 
 @pytest.fixture(scope="module")
 def one_node(tmp_path_factory: pytest.TempPathFactory, known_blenders: Path):
     """A farm with a node that has joined and gone."""
-    from .conftest import local_farm
-
     folder = tmp_path_factory.mktemp("farm")
     with local_farm.LocalFarm(folder, answers=known_blenders) as farm:
         farm.start_coordinator()

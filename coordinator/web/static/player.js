@@ -32,7 +32,8 @@ export class Player {
     this.play = h("button", { type: "button", class: "primary player-play" }, "Play");
     this.play.addEventListener("click", () => this.toggle());
     this.track = h("canvas", { class: "player-track", "aria-hidden": "true" });
-    this.scrub = h("input", { type: "range", class: "player-scrub", min: 0, max: 0, step: 1, value: 0, "aria-label": "Frame" });
+    // Nothing to choose from until the frames are here.
+    this.scrub = h("input", { type: "range", class: "player-scrub", min: 0, max: 0, step: 1, value: 0, disabled: true, "aria-label": "Frame" });
     this.scrub.addEventListener("input", () => {
       this.pause();
       this.go(this.scrub.valueAsNumber);
@@ -108,6 +109,7 @@ export class Player {
     this.frames = frames;
     this.reel.set(order, frames);
     setAttribute(this.scrub, "max", Math.max(0, order.length - 1));
+    this.scrub.disabled = order.length < 2;
     this.place = Math.min(this.place, Math.max(0, order.length - 1));
     this.drawTrack();
     this.redraw.ask();

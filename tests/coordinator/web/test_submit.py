@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
 
+from ...local_farms import local_farm
 from .browser import NEEDS_CHROMIUM, Seat, seated
-
-ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "scripts"))
-from local_farm import (  # noqa: E402 - see above  # pyright: ignore[reportMissingImports]
-    LocalFarm,
-    local_farm,
-)
 
 pytestmark = NEEDS_CHROMIUM
 LOOKED_MS = 240_000
@@ -25,9 +19,9 @@ LOOKED_MS = 240_000
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, known_blenders: Path) -> Iterator[LocalFarm]:
+def served(tmp_path_factory: pytest.TempPathFactory, known_blenders: Path) -> Iterator[Any]:
     """A farm of processes with one node and its Blender."""
-    with local_farm(tmp_path_factory.mktemp("farm"), answers=known_blenders) as farm:
+    with local_farm.local_farm(tmp_path_factory.mktemp("farm"), answers=known_blenders) as farm:
         yield farm
 
 
@@ -52,7 +46,7 @@ async def ready(seat: Seat) -> None:
     )
 
 
-async def test_a_folder_becomes_a_job_and_its_frames(served: LocalFarm, folder: Path) -> None:
+async def test_a_folder_becomes_a_job_and_its_frames(served: Any, folder: Path) -> None:
     async with seated(served.url, served.token, where="/submit") as seat:
         page = seat.page
         await choose(page, folder)
@@ -88,7 +82,7 @@ async def test_a_folder_becomes_a_job_and_its_frames(served: LocalFarm, folder: 
         seat.complaints[:] = [text for text in seat.complaints if "status of 422" not in text]
 
 
-async def test_what_was_sent_is_not_sent_again(served: LocalFarm, folder: Path) -> None:
+async def test_what_was_sent_is_not_sent_again(served: Any, folder: Path) -> None:
     (folder / "new.bin").write_bytes(b"new" * 100)
     async with seated(served.url, served.token, where="/submit") as seat:
         sent: list[int] = []
@@ -118,7 +112,7 @@ async def test_what_was_sent_is_not_sent_again(served: LocalFarm, folder: Path) 
     ],
 )
 async def test_what_is_no_scene_gets_a_sentence(
-    served: LocalFarm, tmp_path: Path, name: str, content: bytes, sentence: str
+    served: Any, tmp_path: Path, name: str, content: bytes, sentence: str
 ) -> None:
     folder = tmp_path / "drop"
     folder.mkdir()
@@ -129,7 +123,7 @@ async def test_what_is_no_scene_gets_a_sentence(
         await expect(seat.page.get_by_role("button", name="Choose a file …")).to_be_visible()
 
 
-async def test_a_drop_walks_folders(served: LocalFarm) -> None:
+async def test_a_drop_walks_folders(served: Any) -> None:
     """Through the entries a browser gives for a drop, folders and links to nowhere included."""
     async with seated(served.url, served.token, where="/submit") as seat:
         found = await seat.page.evaluate(
