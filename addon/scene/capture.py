@@ -50,13 +50,17 @@ def capture(
     tags: tuple[str, ...] = (),
     submitter: str = "",
     film_frames: bool = False,
+    nodes: tuple[str, ...] = (),
+    max_nodes: int = 0,
+    scouts: bool = False,
 ) -> CapturedScene:
     """Return the scene of ``source`` (a Scene, or a Context) as a job with all its files.
 
     ``frames`` is a range in the grammar of `protocol.frames`; without it an animation has the
     scene's frames and an image the current one. ``snapshot`` is the copy that travels (see
     `snapshot.save_snapshot`); without it the saved file itself travels, which lacks unsaved
-    changes. ``film_frames``: of a film the frames are wanted, too. ``dependencies`` may be
+    changes. ``film_frames``: of a film the frames are wanted, too. ``nodes``: ids of the nodes that
+    may render it; none: any. ``max_nodes``, ``scouts``: as in `JobSpec`. ``dependencies`` may be
     found beforehand, step by step, and so may their ``tree`` (of `blend_path` and those files).
 
     Raises `CaptureError` and `protocol.frames.FrameRangeError`.
@@ -85,6 +89,7 @@ def capture(
             device=needs.device(scene),
             capabilities=needs.capabilities(scene, makes_film=film is not None),
             tags=tags,
+            nodes=nodes,
         ),
         roots=tuple(tree.roots),
         outputs=outputs.output_roots(scene),
@@ -99,6 +104,8 @@ def capture(
         film=film,
         priority=priority,
         order=order,
+        max_nodes=max_nodes,
+        scouts=scouts,
         client=f"rendermill {__version__}, Blender {bpy.app.version_string}",
     )
     return CapturedScene(
