@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +15,14 @@ from ...protocol.frames import parse_frames
 from ...protocol.job import JobKind
 from ...protocol.scene import CapturedScene
 from . import compat, embedded_python, needs, outputs, simulations
+from .findings import Finding, Repair, RepairError, Severity
 from .paths import label_of, resolve
 from .snapshot import has_relative_paths_without_base
 
+__all__ = ["Finding", "Repair", "RepairError", "Severity", "check"]
+
 NAMES_MAX = 8
 """Names spelled out in one finding; of more, the number is said."""
-
-
-class Severity(str, Enum):
-    """How bad a finding is."""
-
-    FATAL = "fatal"
-    """No frame would come out; not sent."""
-    ERROR = "error"
-    """Frames would come out wrong; sent only when the artist insists."""
-    WARNING = "warning"
-    """Frames may come out different from here."""
-    INFO = "info"
-    """Good to know."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing to know about a scene before it is sent, each part a sentence or ''."""
-
-    severity: Severity
-    what: str
-    why: str = ""
-    fix: str = ""
 
 
 def check(scene: Any, captured: CapturedScene) -> list[Finding]:

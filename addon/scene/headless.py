@@ -76,7 +76,8 @@ def captured_to_json(captured: Any) -> dict[str, Any]:
 
 def findings_to_json(findings: Any) -> list[dict[str, str]]:
     """Return findings of `checks` as plain data: severity, what, why, fix."""
-    return [_plain(finding) for finding in findings]
+    told = ("severity", "what", "why", "fix")
+    return [{name: _plain(getattr(finding, name)) for name in told} for finding in findings]
 
 
 def _plain(value: Any) -> Any:

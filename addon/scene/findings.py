@@ -1,0 +1,57 @@
+"""What a check has found: a sentence, a reason, what to do, and a repair where one can be made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Severity(str, Enum):
+    """How bad a finding is."""
+
+    FATAL = "fatal"
+    """No frame would come out; not sent."""
+    ERROR = "error"
+    """Frames would come out wrong; sent only when the artist insists."""
+    WARNING = "warning"
+    """Frames may come out different from here."""
+    INFO = "info"
+    """Good to know."""
+
+
+class RepairError(RuntimeError):
+    """A repair could not be made: the scene is another by now; one sentence for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What a button beside a finding does."""
+
+    label: str
+    """Text of the button: ``Save the File``."""
+    apply: Callable[[], None]
+    """Makes the repair, in Blender's main thread. Finds data by name, since a finding outlives what
+    it is about. Leaves the undo step to the operator that calls it. Raises `RepairError`."""
+    opens_dialog: bool = False
+    """It only opens a dialog of Blender's own; what the artist does there comes later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to know about a scene before it is sent, each text a sentence or ''."""
+
+    severity: Severity
+    what: str
+    why: str = ""
+    """Why it matters on a farm."""
+    fix: str = ""
+    """What to do by hand."""
+    id: str = ""
+    """What kind of finding it is, the same in every scene and version: ``no_camera``."""
+    repair: Repair | None = None
+
+    @property
+    def may_send(self) -> bool:
+        """Whether the scene can be sent all the same."""
+        return self.severity is not Severity.FATAL
