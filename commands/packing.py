@@ -153,6 +153,7 @@ def _captured(plain: dict[str, Any]) -> CapturedScene:
         missing=tuple(MissingFile(Path(file["source"]), file["user"]) for file in plain["missing"]),
         warnings=tuple(plain["warnings"]),
         scratch=Path(plain["scratch"]) if plain.get("scratch") else None,
+        blend=str(plain.get("blend", "")),
     )
 
 

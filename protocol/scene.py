@@ -41,3 +41,5 @@ class CapturedScene:
     """Sentences for the artist: what will differ on the farm, and what to do."""
     scratch: Path | None = field(default=None)
     """Folder of temporary files (the snapshot) to delete after the upload."""
+    blend: str = ""
+    """Where the open file is saved, normal form; '' for one that never was."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...protocol.scene import CapturedScene
-from ...protocol.views import FarmView, FrameView, JobView, NodeView
+from ...protocol.views import FarmView, FrameView, JobView, NodeView, Visitor
+from .connection_trial import Tried
 from .delivery import Delivered, DeliveryProgress
 from .submission import SubmitProgress, Submitted
 
@@ -74,6 +75,7 @@ class Act:
 
     job: str
     action: str
+    """Also ``approve`` and ``reject``, of scout frames."""
     frames: str | None = None
     """For ``retry``: these frames, even those that are done."""
 
@@ -84,6 +86,22 @@ class SetPriority:
 
     job: str
     priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPicture:
+    """Fetch the small picture of a finished frame; it comes as `PictureArrived`."""
+
+    job: str
+    frame: int
+
+
+@dataclass(frozen=True, slots=True)
+class TryConnection:
+    """Go the way a submission would go and say how it went: `ConnectionTried`."""
+
+    url: str | None = None
+    """None: as `wire.discovery.resolve` finds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +116,19 @@ class Stop:
     """End the thread; what runs is cancelled. Sent by `FarmThread.stop`."""
 
 
-Command = Connect | Join | Submit | Deliver | ResumeDeliveries | Act | SetPriority | Cancel | Stop
+Command = (
+    Connect
+    | Join
+    | Submit
+    | Deliver
+    | ResumeDeliveries
+    | Act
+    | SetPriority
+    | FetchPicture
+    | TryConnection
+    | Cancel
+    | Stop
+)
 
 
 # --- events --------------------------------------------------------------------------------------
@@ -118,6 +148,13 @@ class Disconnected:
     """The farm does not answer (yet). It is tried again; views known so far may be out of date."""
 
     sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """As whom the farm knows this user."""
+
+    visitor: Visitor
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +198,24 @@ class NodeChanged:
     """A node is new or has changed."""
 
     node: NodeView
+
+
+@dataclass(frozen=True, slots=True)
+class PictureArrived:
+    """The small picture of a finished frame is here."""
+
+    request: int
+    job: str
+    frame: int
+    picture: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionTried:
+    """The answer to `TryConnection`."""
+
+    request: int
+    tried: Tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,12 +271,15 @@ class Failed:
 FarmEvent = (
     Connected
     | Disconnected
+    | SignedIn
     | JobsListed
     | NodesListed
     | JobChanged
     | JobRemoved
     | FrameChanged
     | NodeChanged
+    | PictureArrived
+    | ConnectionTried
     | SubmissionMoved
     | JobAccepted
     | DeliveryMoved

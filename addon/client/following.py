@@ -44,6 +44,7 @@ from ...protocol.views import (
     JobPage,
     JobView,
     NodePage,
+    Visitor,
 )
 from ...wire.connection import FarmConnection, backoff
 from ...wire.credentials import Credentials, CredentialsError, JoinToken
@@ -51,6 +52,7 @@ from ...wire.discovery import join, resolve
 from ...wire.errors import FarmError, NoCoordinator, NotFound, Unreachable
 from ...wire.places import user_label
 from .artist import sweep_snapshots
+from .connection_trial import try_connection
 from .delivery import Delivered, deliver
 from .delivery_record import forget_delivery, unfinished
 from .errors import ClientError
@@ -61,12 +63,14 @@ from .farm_messages import (
     Command,
     Connect,
     Connected,
+    ConnectionTried,
     Deliver,
     DeliveryEnded,
     DeliveryMoved,
     Disconnected,
     Failed,
     FarmEvent,
+    FetchPicture,
     Finished,
     FrameChanged,
     JobAccepted,
@@ -76,12 +80,16 @@ from .farm_messages import (
     Join,
     NodeChanged,
     NodesListed,
+    PictureArrived,
     ResumeDeliveries,
     SetPriority,
+    SignedIn,
     Stop,
     SubmissionMoved,
     Submit,
+    TryConnection,
 )
+from .pictures import fetch_picture
 from .sent_jobs import forget_sent
 from .submission import discard, submit
 
@@ -91,6 +99,7 @@ __all__ = [
     "Command",
     "Connect",
     "Connected",
+    "ConnectionTried",
     "Deliver",
     "DeliveryEnded",
     "DeliveryMoved",
@@ -98,6 +107,7 @@ __all__ = [
     "Failed",
     "FarmEvent",
     "FarmThread",
+    "FetchPicture",
     "Finished",
     "FrameChanged",
     "JobAccepted",
@@ -107,11 +117,14 @@ __all__ = [
     "Join",
     "NodeChanged",
     "NodesListed",
+    "PictureArrived",
     "ResumeDeliveries",
     "SetPriority",
+    "SignedIn",
     "Stop",
     "SubmissionMoved",
     "Submit",
+    "TryConnection",
 ]
 
 log = logging.getLogger(__name__)
@@ -248,6 +261,10 @@ class _Work:
                 work = self._act(command)
             case SetPriority():
                 work = self._set_priority(command)
+            case FetchPicture():
+                work = self._fetch_picture(request, command)
+            case TryConnection():
+                work = self._try_connection(request, command)
             case Stop():
                 raise AssertionError("Stop is handled by the thread")
         task = asyncio.create_task(work)
@@ -330,6 +347,7 @@ class _Work:
         while True:
             view = await farm.get("/api/v1/farm", FarmView)
             self._emit(Connected(view, farm.credentials.url))
+            self._emit(SignedIn(await farm.get("/api/v1/me", Visitor)))
             jobs = await farm.get("/api/v1/jobs", JobPage, params={"limit": JOBS_SHOWN})
             self._emit(JobsListed(jobs.jobs))
             self._emit(NodesListed((await farm.get("/api/v1/nodes", NodePage)).nodes))
@@ -442,6 +460,14 @@ class _Work:
                 f"/api/v1/jobs/{command.job}/{command.action}", JobView, body=body
             )
             self._emit(JobChanged(job))
+
+    async def _fetch_picture(self, request: int, command: FetchPicture) -> None:
+        async with self._farm(patience_seconds=5.0) as farm:
+            picture = await fetch_picture(farm, command.job, command.frame)
+        self._emit(PictureArrived(request, command.job, command.frame, picture))
+
+    async def _try_connection(self, request: int, command: TryConnection) -> None:
+        self._emit(ConnectionTried(request, await try_connection(command.url)))
 
     async def _set_priority(self, command: SetPriority) -> None:
         async with self._farm(patience_seconds=5.0) as farm:

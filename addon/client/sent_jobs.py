@@ -19,6 +19,7 @@ from ...protocol.job import JobSpec, OutputRoot
 from ...wire import places
 from .errors import DeliveryError
 
+JOBS_LOOKED_AT = 500
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -30,14 +31,16 @@ class SentJob:
     outputs: tuple[OutputRoot, ...]
     overwrite: bool
     """Whether frames may replace files that lie in these folders already."""
+    blend: str = ""
+    """The artist's own .blend; '' for one that was never saved."""
 
 
-def remember_sent(job: str, farm_id: str, spec: JobSpec) -> None:
+def remember_sent(job: str, farm_id: str, spec: JobSpec, blend: str = "") -> None:
     """Note that this scene went to that farm as job ``job``. Raises OSError, `DeliveryError`."""
     path = path_of_job("sent", job, ".json")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    sent = SentJob(farm_id=farm_id, outputs=spec.outputs, overwrite=spec.overwrite)
+    sent = SentJob(farm_id=farm_id, outputs=spec.outputs, overwrite=spec.overwrite, blend=blend)
     part.write_bytes(encode_json(sent))
     part.replace(path)
 
@@ -49,6 +52,19 @@ def recall_sent(job: str, farm_id: str) -> SentJob | None:
     except (OSError, CodecError):
         return None
     return sent if sent.farm_id == farm_id else None
+
+
+def jobs_of_blend(blend: str, farm_id: str) -> tuple[str, ...]:
+    """Return the ids of the jobs that were made of a .blend on that farm, among the newest
+    `JOBS_LOOKED_AT` sent from here. Blocks."""
+    with contextlib.suppress(OSError):
+        notes = sorted(
+            (places.data_dir() / "sent").glob("*.json"), key=lambda note: note.stat().st_mtime
+        )
+        ids = [note.stem for note in notes[-JOBS_LOOKED_AT:]]
+        known = ((job, recall_sent(job, farm_id)) for job in ids if _JOB_ID.fullmatch(job))
+        return tuple(job for job, sent in known if sent is not None and sent.blend == blend)
+    return ()
 
 
 def forget_sent(job: str) -> None:

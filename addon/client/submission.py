@@ -35,6 +35,7 @@ from .chunk_cache import ChunkCache
 from .chunking import ChunkedFile, Signature, chunk_file, read_chunk
 from .errors import ChangedFile, ClientError, MissingFiles, UnreadableFile
 from .sent_jobs import remember_sent
+from .sent_scenes import remember_scene
 from .settling import settle
 
 HASHING_THREADS = min(4, os.cpu_count() or 1)
@@ -266,8 +267,15 @@ class _Submission:
         farm_id = (await self._farm.health()).farm_id
         # The job is on the farm, whatever becomes of the note; a delivery without it says so.
         with contextlib.suppress(OSError):
-            await asyncio.to_thread(remember_sent, job.id, farm_id, spec)
+            await asyncio.to_thread(self._remember, job.id, farm_id)
         return job
+
+    def _remember(self, job: str, farm_id: str) -> None:
+        captured = self._captured
+        remember_sent(job, farm_id, captured.spec, captured.blend)
+        if captured.blend:
+            sources = [file.source for file in captured.files if not self._is_snapshot(file)]
+            remember_scene(captured.blend, captured.spec.scene, sources)
 
 
 class _Stopped(ClientError):

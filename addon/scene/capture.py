@@ -114,6 +114,7 @@ def capture(
         missing=(*found.missing, *_refused(tree, found)),
         warnings=(*warnings, *tree.refused.values()),
         scratch=snapshot.parent if snapshot is not None else None,
+        blend=blend if bpy.data.filepath else "",
     )
 
 
