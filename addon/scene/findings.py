@@ -55,3 +55,19 @@ class Finding:
     def may_send(self) -> bool:
         """Whether the scene can be sent all the same."""
         return self.severity is not Severity.FATAL
+
+
+NAMES_MAX = 8
+"""Names spelled out in one finding; of more, the number is said."""
+
+
+def listed(names: list[str]) -> str:
+    """Return names as a part of a sentence, the first `NAMES_MAX` of them."""
+    shown = ", ".join(names[:NAMES_MAX])
+    more = len(names) - NAMES_MAX
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def count_of(number: int, one: str, many: str) -> str:
+    """Return ``1 file`` or ``7 files``."""
+    return f"{number} {one if number == 1 else many}"
