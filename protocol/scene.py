@@ -43,3 +43,5 @@ class CapturedScene:
     """Folder of temporary files (the snapshot) to delete after the upload."""
     blend: str = ""
     """Where the open file is saved, normal form; '' for one that never was."""
+    notes: tuple[str, ...] = ()
+    """Sentences that are good to know, and nothing to worry about."""

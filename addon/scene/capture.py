@@ -26,6 +26,7 @@ from ...protocol.job import (
 from ...protocol.manifest import check_path
 from ...protocol.scene import CapturedScene, MissingFile, SceneFile
 from . import needs, outputs
+from .cache_frames import spans_of
 from .dependencies import Dependencies, find_dependencies
 from .snapshot import UNTITLED
 from .tree import Tree, plant
@@ -61,7 +62,8 @@ def capture(
     `snapshot.save_snapshot`); without it the saved file itself travels, which lacks unsaved
     changes. ``film_frames``: of a film the frames are wanted, too. ``nodes``: ids of the nodes that
     may render it; none: any. ``max_nodes``, ``scouts``: as in `JobSpec`. ``dependencies`` may be
-    found beforehand, step by step, and so may their ``tree`` (of `blend_path` and those files).
+    found beforehand, step by step, with the `cache_frames.spans_of` the frames, and so may their
+    ``tree`` (of `blend_path` and those files).
 
     Raises `CaptureError` and `protocol.frames.FrameRangeError`.
     """
@@ -70,7 +72,7 @@ def capture(
     blend = blend_path()
     if snapshot is None and not bpy.data.filepath:
         raise CaptureError("The file has never been saved, and there is no snapshot to send.")
-    found = dependencies or find_dependencies()
+    found = dependencies or find_dependencies(spans_of(scene, numbers))
     tree = tree or plant(blend, found.files)
     film = outputs.film(scene, numbers, film_frames) if kind is JobKind.ANIMATION else None
     warnings = list(found.warnings)
@@ -115,6 +117,16 @@ def capture(
         warnings=(*warnings, *tree.refused.values()),
         scratch=snapshot.parent if snapshot is not None else None,
         blend=blend if bpy.data.filepath else "",
+        notes=_notes(found),
+    )
+
+
+def _notes(found: Dependencies) -> tuple[str, ...]:
+    there, kept = len(found.cache_files), found.cache_files_kept
+    if kept == there:
+        return ()
+    return (
+        f"Of {there} files of simulation caches {kept} are sent: what the frames of the job need.",
     )
 
 

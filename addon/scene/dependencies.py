@@ -18,6 +18,7 @@ import bpy
 
 from ...protocol.scene import MissingFile
 from . import compat
+from .cache_frames import FrameSpans, cut_bake, cut_fluid, cut_point_cache
 from .paths import (
     PathKind,
     PathSlot,
@@ -38,19 +39,34 @@ _FLUID_FOLDERS = ("config", "data", "noise", "mesh", "particles", "guiding", "sc
 class Dependencies:
     """What the open file needs besides itself."""
 
+    spans: FrameSpans | None = None
+    """The frames that simulation caches must cover (`cache_frames.spans_of`); None: all of them."""
     files: dict[str, str] = field(default_factory=dict)
     """Absolute path as spelled (lexical normal form) -> who needs it first, for people."""
     missing: list[MissingFile] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     """Sentences about paths that cannot be followed."""
+    cache_files: set[str] = field(default_factory=set)
+    """All files of simulation caches, those included that ``spans`` does not need."""
+
+    def of_cache(self, files: list[str], kept: list[str]) -> list[str]:
+        """Note the files of a cache and return those that are ``kept``."""
+        self.cache_files.update(files)
+        return kept
+
+    @property
+    def cache_files_kept(self) -> int:
+        """How many files of simulation caches are among ``files``."""
+        return sum(path in self.files for path in self.cache_files)
 
 
-def find_dependencies() -> Dependencies:
+def find_dependencies(spans: FrameSpans | None = None) -> Dependencies:
     """Return every file the open .blend needs, libraries of libraries and their files included.
 
-    Reads folders, never files; nothing in the open file changes.
+    Of simulation caches those files that ``spans`` needs. Reads folders, and no file but the small
+    ``meta`` files of bakes that are cut; nothing in the open file changes.
     """
-    found = Dependencies()
+    found = Dependencies(spans)
     for _ in iterate_dependencies(found):
         pass
     return found
@@ -71,7 +87,9 @@ def iterate_dependencies(found: Dependencies) -> Iterator[str]:
         _follow(item, found, _Disk(listings, suffixes), reported)
     for folder, label in caches:
         yield label
-        for file in _walk(folder):
+        names = (name for name in sorted(listings.names(folder)) if _is_point_cache(name))
+        files = [os.path.join(folder, name) for name in names]
+        for file in found.of_cache(files, cut_point_cache(files, found.spans)):
             found.files.setdefault(file, label)
 
 
@@ -90,6 +108,8 @@ class _Wanted:
     """UDIM numbers that must have a file."""
     cache: str
     """Name of an external point cache."""
+    cache_offset: int
+    """Frames by which a fluid cache is shifted."""
     has_views: bool
     """Whether each stereo view is a file of its own."""
 
@@ -106,6 +126,7 @@ class _Wanted:
             names=tuple(item.filename for item in holder.elements) if strip else (),
             tiles=_expected_tiles(holder) if image else (),
             cache=holder.name if kind is PathKind.POINT_CACHE else "",
+            cache_offset=holder.cache_frame_offset if kind is PathKind.FLUID_CACHE else 0,
             has_views=bool(getattr(holder, "use_multiview", False))
             and getattr(holder, "views_format", "") == "INDIVIDUAL",
         )
@@ -138,12 +159,26 @@ def _follow(
             )
         return
     files, missing = _resolve(wanted, disk)
-    for file in files:
+    for file in _cut(wanted, list(files), found):
         found.files.setdefault(file, wanted.label)
     for absent in missing if wanted.needed else ():
         if (wanted.label, absent) not in reported:
             reported.add((wanted.label, absent))
             found.missing.append(MissingFile(Path(absent), wanted.label))
+
+
+def _cut(wanted: _Wanted, files: list[str], found: Dependencies) -> list[str]:
+    """Return those of the files that the frames need: all but of simulation caches."""
+    match wanted.kind:
+        case PathKind.POINT_CACHE:
+            return found.of_cache(files, cut_point_cache(files, found.spans))
+        case PathKind.FLUID_CACHE:
+            kept = cut_fluid(files, found.spans, wanted.cache_offset)
+            return found.of_cache(files, kept)
+        case PathKind.BAKE_FOLDER:
+            return found.of_cache(files, cut_bake(files, found.spans))
+        case _:
+            return files
 
 
 def _resolve(  # noqa: PLR0911 - one return for each kind of path
@@ -313,9 +348,12 @@ def _disk_cache_folders() -> Iterator[tuple[str, str]]:
 def _point_cache_files(folder: str, cache: str, listings: _Listings) -> Iterator[str]:
     """Yield the files of an external cache: ``<name>_<frame>_<index>.bphys``."""
     for name in sorted(listings.names(folder)):
-        stem, extension = os.path.splitext(name)
-        if extension in _POINT_CACHE_SUFFIXES and stem.startswith(cache + "_"):
+        if _is_point_cache(name) and name.startswith(cache + "_"):
             yield os.path.join(folder, name)
+
+
+def _is_point_cache(name: str) -> bool:
+    return name.endswith(_POINT_CACHE_SUFFIXES)
 
 
 def _bake_files(folder: str) -> Iterator[str]:

@@ -150,9 +150,7 @@ def _no_engine(requires: Requirements, able: list[tuple[NodeView, BlenderInfo]])
     )
 
 
-def _parts(
-    requires: Requirements, able: list[tuple[NodeView, BlenderInfo]]
-) -> Iterator[Finding]:
+def _parts(requires: Requirements, able: list[tuple[NodeView, BlenderInfo]]) -> Iterator[Finding]:
     """Yield what no Blender of the right version and engine has; a mixture, where each has some."""
     found = False
     if requires.device is Device.GPU and not any(blender.gpus for _, blender in able):
