@@ -151,7 +151,7 @@ class Attendance:
         self._hands_back = False
         self._rule = AvailabilityRule(own, local)
         self._changed = asyncio.Event()
-        room.on_full = self._changed.set
+        room.on_refused = self._changed.set
         self._said_of_idle: tuple[object, ...] | None = None
         self._done: tuple[bool, bool] | None = None
         self._resting: asyncio.Task[None] | None = None

@@ -133,11 +133,17 @@ class ChunkCache:
             ) from error
 
     def close(self) -> None:
-        """Let go of every scene and take away this process's trees."""
-        with self._evicting():
-            self._forget_user(self.user)
+        """Let go of every scene and take away this process's trees. Raises `CacheError`."""
+        try:
+            with self._evicting():
+                self._forget_user(self.user)
+                self._alive.release()
+                self._alive.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise self.explain(error) from error
+        finally:
+            # Whatever could not be taken away is swept by the next process that sees it free.
             self._alive.release()
-            self._alive.path.unlink(missing_ok=True)
 
     # --- chunks ------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ from .blender.session import BlenderSession, SessionOptions
 from .cache import ChunkCache, default_quota, remove
 from .delivery import Delivery
 from .equipment import Equipment, equip, probe_fully
-from .identity import DataFolder
+from .identity import DataFolder, NodeError
 from .idle import Idle
 from .inspection import Inspection
 from .link import Link
@@ -50,7 +50,7 @@ from .options import NodeOptions
 from .outbox import Outbox
 from .renderer import Renderer
 from .reports import LogReports
-from .room import Room
+from .room import Room, is_for_lack_of_room, is_of_a_broken_disk
 from .scenes import SceneStore
 from .settings import SettingsFile, SettingsUnreadable, describe
 from .threads import in_thread, opened_in_thread
@@ -60,7 +60,7 @@ T = TypeVar("T")
 DELIVER_SECONDS = 5.0
 """How long a node that stops goes on sending what it has finished; the rest waits for the next
 start."""
-GOODBYE_SECONDS = 2.0
+GOODBYE_SECONDS = 10.0
 PROBE_AGAIN_MAX_SECONDS = 3600.0
 """Longest pause before a look that left questions open is repeated."""
 SESSION = "blender"
@@ -127,7 +127,15 @@ class Node:
                         },
                     )
                 )
-                await self._run_in(data)
+                try:
+                    await self._run_in(data)
+                except OSError as error:
+                    if not (is_of_a_broken_disk(error) or is_for_lack_of_room(error)):
+                        raise
+                    raise NodeError(
+                        f"A disk of this node ({data.folder}, or its scene cache) cannot be used: "
+                        f"{error.strerror}. Check it, or choose another folder with --data."
+                    ) from error
 
     async def _run_in(self, data: DataFolder) -> None:
         options = self._options

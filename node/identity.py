@@ -51,6 +51,12 @@ class DataFolder:
             )
         try:
             self.identity = Identity(_node_id(folder / "node.json"), secrets.token_hex(_ID_BYTES))
+        except OSError as error:
+            self.close()
+            raise NodeError(
+                f"The folder {folder} of this node cannot be written: {error.strerror}. "
+                "Check its disk, or choose another one with --data."
+            ) from error
         except BaseException:
             self.close()
             raise

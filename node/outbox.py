@@ -254,4 +254,5 @@ def _explain(error: OSError | ValueError, folder: Path) -> str:
             f"The disk with the outbox {folder} is full: the finished frame could not be kept. "
             "Make room there."
         )
-    return f"The finished frame could not be kept in {folder}: {error}."
+    why = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return f"The finished frame could not be kept in {folder}: {why}."

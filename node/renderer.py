@@ -234,8 +234,9 @@ class Renderer:
         for work in self._queue:
             work.gone = True
         self._queue.clear()
-        if self._current is not None and self._current.begun_at is None:
-            frames.append(self._current.frame)
+        current = self._current
+        if current is not None and current.begun_at is None and not current.gone:
+            frames.append(current.frame)
             self._give_up_current()
         if frames:
             self._return(frames, reason)
@@ -340,7 +341,7 @@ class Renderer:
             self._progress.clear()
             self._log.flush()
             if rendered is None:
-                await in_thread(remove, output)
+                await self._discard(output)
         if rendered is not None:
             finishing = asyncio.create_task(self._finish(work, rendered, output), name="finish")
             work.finishing = True
@@ -428,7 +429,7 @@ class Renderer:
             await self._fail_or_return(work, FailureKind.NODE, error, output)
             return
         finally:
-            await in_thread(remove, output)
+            await self._discard(output)
         if work.gone:
             await in_thread(self._outbox.drop, parcel)
             return
@@ -445,15 +446,26 @@ class Renderer:
     async def _fail_or_return(
         self, work: _Work, kind: FailureKind, error: Exception, output: Path
     ) -> None:
-        """Tell of a failure; a full disk says nothing of the frame, which then goes back."""
-        full = await self._room.reason_to_return(key_of(work.frame), error, output)
-        if not full:
+        """Tell of a failure; a full or broken disk says nothing of the frame: it goes back."""
+        disk = await self._room.reason_to_return(key_of(work.frame), error, output)
+        if not disk:
             self._fail(work, kind, str(error), getattr(error, "log", ()))
         elif not work.gone:
             work.gone = True
             # First, so that the frame does not come back here.
-            self._send(Availability(available=False, reason=full))
-            self._return([work.frame], full)
+            self._send(Availability(available=False, reason=disk))
+            self._return([work.frame], disk)
+
+    async def _discard(self, output: Path) -> None:
+        """Remove what a frame has left; what its disk does not let go is swept at the next start.
+
+        It must not keep a frame that is whole from being delivered.
+        """
+        try:
+            await in_thread(remove, output)
+        except OSError as error:
+            text = f"The folder {output} stays until the next start: {error.strerror}."
+            self._notify(Notice(NoticeKind.PROBLEM, text))
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         work = self._finishing.pop(task)

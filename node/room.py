@@ -1,14 +1,20 @@
-"""Whether the disks a node works on have room: while one is full, the node takes nothing.
+"""Whether the disks a node works on have room and can be written: else the node takes nothing.
 
 Watched are the disk of the outbox and of Blender's scratch, and that of the scene cache. A disk is
 full when less than a reserve is free, or when something just could not be written for lack of room
 (a quota shows no other way). It has room again only when clearly more than the reserve is free, so
 that a node does not come and go with every frame it delivers.
+
+A disk that reports an error is broken for as long as the node lives: the next write may seem to
+succeed for bytes that are gone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -31,7 +37,13 @@ changed with every byte would be told with every look."""
 REFUSED_SECONDS = 60.0
 """A write that was refused for lack of room, whatever seems to be free, counts for so long."""
 
+TRIAL_BYTES = 64 * 1024
+"""Written and flushed on a disk to see whether it still takes anything, when a frame has failed for
+a reason that may be the disk's: Blender names no error numbers."""
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_BROKEN = (errno.EIO, errno.EROFS, errno.ENXIO, errno.ENODEV)
+"""A device that fails or is gone, and a file system that allows no writes since one failed."""
 _MIB = 1024**2
 
 Measure = Callable[[Path], int]
@@ -45,11 +57,34 @@ def free_bytes(folder: Path) -> int:
 
 def is_for_lack_of_room(error: BaseException | None) -> bool:
     """Whether an error, or what it was raised from, is a write refused by a full disk."""
+    return _is_one_of(_FULL, error)
+
+
+def is_of_a_broken_disk(error: BaseException | None) -> bool:
+    """Whether an error, or what it was raised from, says that a disk does not work."""
+    return _is_one_of(_BROKEN, error)
+
+
+def _is_one_of(numbers: tuple[int, ...], error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if isinstance(error, OSError) and error.errno in numbers:
             return True
         error = error.__cause__
     return False
+
+
+def try_writing(folder: Path) -> None:
+    """Write a little below a folder and flush it. Blocks; raises `OSError`."""
+    trial = folder / f".trial-{secrets.token_hex(4)}"
+    try:
+        with trial.open("xb") as file:
+            file.write(bytes(TRIAL_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        # What cannot be deleted there is the least of its troubles.
+        with contextlib.suppress(OSError):
+            trial.unlink(missing_ok=True)
 
 
 @dataclass(slots=True)
@@ -83,8 +118,10 @@ class Room:
         self._full: dict[Path, _Full] = {}
         self._lacked: set[FrameKey] = set()
         """Frames that once found no room here."""
-        self.on_full: Callable[[], None] = lambda: None
-        """Called when a write was refused: somebody must look."""
+        self._broken = ""
+        """What is said of a disk that does not work."""
+        self.on_refused: Callable[[], None] = lambda: None
+        """Called when a disk is found full or broken between two looks: somebody must look."""
 
     def measure(self) -> dict[Path, tuple[str, int]]:
         """Return what each disk is for and has free. Blocks; raises `OSError`."""
@@ -130,7 +167,17 @@ class Room:
                 full.until = self._clock() + REFUSED_SECONDS
         if not short:
             return ""
-        self.on_full()
+        self.on_refused()
+        return self._reason
+
+    def judge_broken(self, what: str) -> str:
+        """Return why nothing can be taken any more, ``what`` being a sentence of what failed."""
+        if not self._broken:
+            self._broken = (
+                f"{what} Nothing can be relied on there: the node takes no frames until that disk "
+                "has been checked and the node is started again."
+            )
+        self.on_refused()
         return self._reason
 
     async def reason_to_return(self, key: FrameKey, error: Exception, output: Path) -> str:
@@ -139,8 +186,18 @@ class Room:
         ``output``: what it has left, which is removed. A frame that twice fills a disk which
         without it has room needs more than this machine has: that is a failure.
         """
+        refused = is_for_lack_of_room(error)
+        if is_of_a_broken_disk(error):
+            return self.judge_broken(str(error))
+        for folder in () if refused else self._folders.values():
+            try:
+                await in_thread(try_writing, folder)
+            except OSError as trial:
+                if is_of_a_broken_disk(trial):
+                    return self.judge_broken(f"{folder} cannot be written: {trial.strerror}.")
+                refused = refused or is_for_lack_of_room(trial)
         measured = await in_thread(self.measure)
-        reason = self.judge_failure(measured, is_refused=is_for_lack_of_room(error))
+        reason = self.judge_failure(measured, is_refused=refused)
         if not reason:
             return ""
         await in_thread(remove, output)
@@ -153,7 +210,8 @@ class Room:
 
     @property
     def _reason(self) -> str:
-        return " ".join(self._sentence(full) for full in self._full.values())
+        full = (self._sentence(full) for full in self._full.values())
+        return " ".join(filter(None, (self._broken, *full)))
 
     def _sentence(self, full: _Full) -> str:
         if full.told_bytes >= self._again:

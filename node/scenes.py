@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -108,10 +109,12 @@ class SceneStore:
         return self._writable / manifest if self._writable is not None else None
 
     def _drop(self, manifest: str) -> None:
-        remove(self._cache.tree_path(manifest))
-        if (writable := self._writable_of(manifest)) is not None:
-            remove(writable)
-        self._cache.unpin(manifest)
+        # What a broken disk does not let go is swept when this process has ended.
+        with contextlib.suppress(OSError):
+            remove(self._cache.tree_path(manifest))
+            if (writable := self._writable_of(manifest)) is not None:
+                remove(writable)
+            self._cache.unpin(manifest)
 
     async def _prepare(self, sha256: str) -> Path:
         while self._leaving:
@@ -129,9 +132,10 @@ class SceneStore:
             finally:
                 # Also of one cancelled while its thread was taking the lock, and so has it.
                 lock.release()
-        except CacheError as error:
+        except (CacheError, OSError) as error:
+            told = self._cache.explain(error) if isinstance(error, OSError) else error
             await in_thread(self._drop, sha256)
-            raise SceneUnavailable(str(error)) from error
+            raise SceneUnavailable(str(told)) from error
         except SceneUnavailable:
             await in_thread(self._drop, sha256)
             raise

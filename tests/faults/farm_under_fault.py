@@ -14,7 +14,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,12 @@ class FarmUnderFault:
     def enter_namespace(self, name: str, namespace: str) -> None:
         """Start this member in a network namespace from now on (Linux, root)."""
         self.farm.launchers[name] = ["ip", "netns", "exec", namespace]
+
+    def surround(self, name: str, variables: Mapping[str, str]) -> None:
+        """Start this member with these variables of its environment from now on (POSIX)."""
+        # As it is executed, the member keeps the process id of `env`.
+        words = [f"{key}={value}" for key, value in variables.items()]
+        self.farm.launchers[name] = ["env", *words]
 
     def wait_ready(self, *names: str) -> None:
         """Wait until these nodes are idle or at work."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,10 @@ from pathlib import Path
 import pytest
 
 COMMAND_SECONDS = 120
+EXT4_IOC_SHUTDOWN = 0x8004587D
+"""``_IOR('X', 125, __u32)``: Linux 4.11, fs/ext4/ext4.h."""
+EXT4_GOING_FLAGS_NOLOGFLUSH = 2
+"""What lies in the journal and not yet on the disk is lost, as by a device that is gone."""
 
 
 def command(*words: str | Path) -> str:
@@ -80,6 +85,19 @@ def make_image(image: Path, size_bytes: int) -> None:
     with image.open("xb") as file:
         file.truncate(size_bytes)
     command("mkfs.ext4", "-q", "-F", image)
+
+
+def break_down(folder: Path) -> None:
+    """Let a mounted ext4 disk report EIO for whatever is asked of it from now on."""
+    import fcntl  # Only POSIX has it.
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.ioctl(handle, EXT4_IOC_SHUTDOWN, struct.pack("I", EXT4_GOING_FLAGS_NOLOGFLUSH))
+    except OSError as error:
+        pytest.skip(f"this kernel takes no ext4 down: {error.strerror}")
+    finally:
+        os.close(handle)
 
 
 def free_bytes(folder: Path) -> int:

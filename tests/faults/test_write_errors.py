@@ -1,17 +1,13 @@
 """Writes and flushes that fail under a coordinator: final, said in one sentence, nothing lost.
 
-libfiu stands between the process and the C library and lets its calls fail. `fsync` is how the
-blobs are flushed, `fdatasync` and `pwrite` are SQLite's.
+`fsync` is how the blobs are flushed, `fdatasync` and `pwrite` are SQLite's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import errno
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,50 +17,16 @@ from rendermill.protocol.views import FrameCounts
 from rendermill.wire.connection import FarmConnection
 
 from .coordinators import CoordinatorProcess
+from .failing_calls import NEEDS_LIBFIU, Faults
 from .painter import Painter, job_view, submit
 from .promises import Disk
 
-LIBRARIES = [Path("/usr/lib/fiu") / f"fiu_{name}_preload.so" for name in ("run", "posix")]
 FRAMES = 12
 LIMIT = 5
 """So many are painted before the fault is there."""
 SIZE = (16, 12)
-EIO, ENOSPC = 5, 28
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="libfiu is preloaded on Linux only"),
-    pytest.mark.skipif(
-        shutil.which("fiu-ctrl") is None or not all(path.exists() for path in LIBRARIES),
-        reason="there is no libfiu (Debian: fiu-utils)",
-    ),
-]
-
-
-class Faults:
-    """Switches failures of one process on and off."""
-
-    def __init__(self, folder: Path) -> None:
-        self._fifo = folder / "fiu"
-        # Sanitizers and the like may be preloaded already.
-        others = os.environ.get("LD_PRELOAD", "").split()
-        self.variables = {
-            "LD_PRELOAD": " ".join([*map(str, LIBRARIES), *others]),
-            "FIU_CTRL_FIFO": str(self._fifo),
-        }
-
-    def enable(self, pid: int, point: str, code: int, *, once: bool = False) -> None:
-        """Let every call (or only the next) of a kind fail with this errno."""
-        often = ",onetime" if once else ""
-        self._say(pid, f"enable name=posix/io/{point},failinfo={code}{often}")
-
-    def disable(self, pid: int, point: str) -> None:
-        """Let calls succeed again."""
-        self._say(pid, f"disable name=posix/io/{point}")
-
-    def _say(self, pid: int, order: str) -> None:
-        words = ["fiu-ctrl", "-f", str(self._fifo), "-c", order, str(pid)]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
+pytestmark = NEEDS_LIBFIU
 
 
 @pytest.fixture
@@ -97,7 +59,7 @@ async def test_an_error_of_the_disk_ends_the_coordinator_and_loses_nothing(
     async with painter.at_work(), FarmConnection(painter.credentials) as farm:
         job = await submit(farm, f"1-{FRAMES}")
         await painter.until(lambda: len(painter.taken(job)) >= 3)
-        await asyncio.to_thread(faults.enable, process.pid, point, EIO, once=once)
+        await asyncio.to_thread(faults.enable, process.pid, point, errno.EIO, once=once)
         painter.go_on()
         code = await asyncio.to_thread(process.wait_for_end)
         told = len(process.log)
@@ -131,7 +93,7 @@ async def test_a_database_that_finds_no_room_waits_for_it(
     async with painter.at_work(), FarmConnection(painter.credentials) as farm:
         job = await submit(farm, f"1-{FRAMES}")
         await painter.until(lambda: len(painter.taken(job)) >= 3)
-        await asyncio.to_thread(faults.enable, process.pid, "rw/pwrite", ENOSPC)
+        await asyncio.to_thread(faults.enable, process.pid, "rw/pwrite", errno.ENOSPC)
         painter.go_on()
         await asyncio.to_thread(process.wait_for_log, "stands still")
         assert process.process is not None
@@ -148,7 +110,7 @@ async def test_a_database_that_finds_no_room_waits_for_it(
 async def test_an_error_at_the_start_is_a_sentence_and_the_next_start_is_fine(
     process: CoordinatorProcess,
 ) -> None:
-    process.launch(FIU_ENABLE="enable name=posix/io/sync/fdatasync,failinfo=5")
+    process.launch(**Faults.from_the_start("sync/fdatasync", errno.EIO))
     assert await asyncio.to_thread(process.wait_for_end) == 1
     sentences = [line for line in process.log.splitlines() if line.startswith("rendermill: ")]
     assert len(sentences) == 1, process.log

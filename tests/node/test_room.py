@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 from rendermill.node.outbox import OutboxError
-from rendermill.node.room import REFUSED_SECONDS, Room, is_for_lack_of_room
+from rendermill.node.room import (
+    REFUSED_SECONDS,
+    Room,
+    is_for_lack_of_room,
+    is_of_a_broken_disk,
+)
 
 RESERVE = 128 * 1024**2
 AGAIN = 160 * 1024**2
@@ -30,6 +35,11 @@ class Disk:
 
     def look(self) -> str:
         return self.room.judge(self.room.measure())
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder."""
+    return [entry.name for entry in folder.iterdir()]
 
 
 @pytest.fixture
@@ -77,6 +87,45 @@ def test_errors_of_a_full_disk_are_known_by_what_they_were_raised_from() -> None
     assert not is_for_lack_of_room(OutboxError("Other."))
 
 
+def test_errors_of_a_broken_disk_are_known_by_what_they_were_raised_from() -> None:
+    for number in (errno.EIO, errno.EROFS, errno.ENODEV):
+        error = OutboxError("Broken.")
+        error.__cause__ = OSError(number, "broken")
+        assert is_of_a_broken_disk(error)
+    assert not is_of_a_broken_disk(OSError(errno.ENOSPC, "no room"))
+    assert not is_of_a_broken_disk(OSError(errno.ENOENT, "gone"))
+
+
+async def test_a_disk_that_reported_an_error_is_broken_for_good(disk: Disk, tmp_path: Path) -> None:
+    woken: list[bool] = []
+    disk.room.on_refused = lambda: woken.append(True)
+    error = OutboxError("The finished frame could not be kept.")
+    error.__cause__ = OSError(errno.EIO, "Input/output error")
+    said = await disk.room.reason_to_return(KEY, error, tmp_path / "output")
+    assert said.startswith("The finished frame could not be kept. Nothing can be relied on there")
+    assert "started again" in said
+    assert woken
+    disk.now += 100 * REFUSED_SECONDS
+    assert disk.look() == said
+    # Full as well: both are said.
+    disk.free = 0
+    assert disk.look().startswith(said + " The disk of")
+
+
+async def test_what_blender_cannot_write_is_found_by_trying(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blender tells no error numbers; the disk does."""
+
+    def fsync(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("rendermill.node.room.os.fsync", fsync)
+    said = await disk.room.reason_to_return(KEY, ValueError("no file"), tmp_path / "output")
+    assert said.startswith(f"{tmp_path} cannot be written: Input/output error. Nothing can")
+    assert names(tmp_path) == ["cache"]
+
+
 async def test_with_room_a_failure_is_the_frames_own(disk: Disk, tmp_path: Path) -> None:
     output = tmp_path / "output"
     output.mkdir()
@@ -98,7 +147,7 @@ async def test_what_was_told_of_a_full_disk_is_seen_by_the_next_look(
 ) -> None:
     """The farm was told: somebody must see it, to take it back."""
     woken: list[bool] = []
-    disk.room.on_full = lambda: woken.append(True)
+    disk.room.on_refused = lambda: woken.append(True)
     disk.free = 0
     assert await disk.room.reason_to_return(KEY, ValueError(), tmp_path / "output")
     assert woken
