@@ -204,6 +204,7 @@ def _end_tree(pid: int) -> None:
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    psutil.wait_procs(alive, KILL_SECONDS)
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory[str]:

@@ -29,6 +29,8 @@ BROWSE_SECONDS = 3.0
 """A responder answers within a second on a healthy network; Wi-Fi loses the first question."""
 PROBE_SECONDS = 5.0
 """A coordinator whose machine renders on all cores takes a moment."""
+PROBE_HERE_SECONDS = 30.0
+"""The same on this machine: that nobody listens is told at once here, so who is silent is busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +206,12 @@ async def _resolve_given(url: str) -> Credentials:
 
 async def probe(credentials: Credentials, *, any_certificate: bool = False) -> views.Health:
     """Ask the coordinator for its health, once and briefly. Raises as `FarmConnection.health`."""
+    is_here = _is_loopback(URL(credentials.url).host or "")
     async with FarmConnection(
         credentials, patience_seconds=0, any_certificate=any_certificate
     ) as farm:
         try:
-            async with asyncio.timeout(PROBE_SECONDS):
+            async with asyncio.timeout(PROBE_HERE_SECONDS if is_here else PROBE_SECONDS):
                 return await farm.health()
         except TimeoutError as error:
             raise Unreachable(f"The coordinator at {credentials.url} does not answer.") from error
@@ -249,17 +252,32 @@ async def announced(
                 yield found.url
 
 
-async def join(url: str, token: JoinToken, *, name: str, kind: str = "artist") -> Credentials:
+async def join(
+    url: str,
+    token: JoinToken,
+    *,
+    name: str,
+    kind: str = "artist",
+    browse_seconds: float = BROWSE_SECONDS,
+) -> Credentials:
     """Join the farm at ``url`` and remember it. ``kind``: ``artist`` or ``node``.
 
     An empty ``url``: where the coordinator announces itself. Raises as `FarmConnection.post`;
     `NotAllowed` for a wrong or used-up token, `NoCoordinator`.
     """
-    return await _enter(url, token, lambda at: _join_at(at, token, name, kind))
+    return await _enter(
+        url, token, lambda at: _join_at(at, token, name, kind), browse_seconds=browse_seconds
+    )
 
 
 async def resolve_or_join(
-    url: str | None, token: JoinToken, *, name: str, kind: str, may_join: bool
+    url: str | None,
+    token: JoinToken,
+    *,
+    name: str,
+    kind: str,
+    may_join: bool,
+    browse_seconds: float = BROWSE_SECONDS,
 ) -> Credentials:
     """Return the way into the farm of ``token``, joining it first if ``may_join``.
 
@@ -274,16 +292,20 @@ async def resolve_or_join(
                 raise
             return await _join_at(at, token, name, kind)
 
-    return await _enter(url or "", token, attempt)
+    return await _enter(url or "", token, attempt, browse_seconds=browse_seconds)
 
 
 async def _enter(
-    url: str, token: JoinToken, attempt: Callable[[str], Awaitable[Credentials]]
+    url: str,
+    token: JoinToken,
+    attempt: Callable[[str], Awaitable[Credentials]],
+    *,
+    browse_seconds: float,
 ) -> Credentials:
     if url:
         return await attempt(normal_url(url))
     refusal: FarmError | None = None
-    async with contextlib.aclosing(announced(token)) as addresses:
+    async with contextlib.aclosing(announced(token, browse_seconds=browse_seconds)) as addresses:
         async for address in addresses:
             try:
                 return await attempt(address)

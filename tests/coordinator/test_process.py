@@ -241,7 +241,7 @@ async def test_it_is_found_by_zeroconf(start):
         info = AsyncServiceInfo(
             "_rendermill._tcp.local.", f"Atelier {farm_id[:8]}._rendermill._tcp.local."
         )
-        assert await info.async_request(zeroconf.zeroconf, 20_000)
+        assert await info.async_request(zeroconf.zeroconf, 120_000)
         assert info.decoded_properties == {
             "v": "1",
             "id": farm_id,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from rendermill.node import daemon
 from rendermill.node.daemon import Node, NodeOptions
 from rendermill.node.equipment import Equipment
 from rendermill.node.notices import Notice, NoticeKind
@@ -95,8 +96,13 @@ async def coordinator(home: Path) -> AsyncIterator[Coordinator]:
 
 
 @pytest.fixture
-async def start_node(tmp_path: Path, home: Path) -> AsyncIterator[StartNode]:
+async def start_node(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[StartNode]:
     """Starts nodes with a scripted session; stops what still runs at the end."""
+    # However slow this machine is: what a node that stops still has to send arrives.
+    monkeypatch.setattr(daemon, "DELIVER_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(daemon, "GOODBYE_SECONDS", PATIENCE_SECONDS)
     running: list[Running] = []
 
     async def start(name: str = "one", **options: object) -> Running:

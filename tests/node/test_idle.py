@@ -54,6 +54,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(idle, "ANSWER_SECONDS", 120.0)  # However slow this machine is.
     monkeypatch.setattr(idle_x11, "SOCKETS", tmp_path / "x11")
     monkeypatch.setattr(idle, "_TERMINALS", ((str(tmp_path / "pts"), r"\d+"),))
     return programs

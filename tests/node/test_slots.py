@@ -14,6 +14,8 @@ from rendermill.node.blender import sandbox
 from rendermill.node.notices import Notice
 from rendermill.node.slots import Slot, SlotsError, Supervisor, parse_slots
 
+PATIENCE_SECONDS = 120.0
+
 CHILD = """
 import json, os, signal, sys, time
 def told(*_):
@@ -124,7 +126,7 @@ class Slots:
         return [json.loads(line) for line in lines]
 
     async def has_lived(self, slot: str, times: int) -> dict[str, object]:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while len(self.lives(slot)) < times:  # noqa: ASYNC110 - other processes
                 await asyncio.sleep(0.02)
         return self.lives(slot)[times - 1]
@@ -135,7 +137,7 @@ async def slots(tmp_path: Path) -> AsyncIterator[Slots]:
     made = Slots(tmp_path)
     yield made
     made.supervisor.stop()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await asyncio.gather(made.task, return_exceptions=True)
 
 
@@ -159,7 +161,7 @@ async def test_a_stop_reaches_all(slots: Slots) -> None:
     await slots.has_lived("gpu1", 1)
     await slots.has_lived("cpu", 1)
     slots.supervisor.stop()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         assert await slots.task == 0
     for name in ("cpu", "gpu1"):
         assert (slots.folder / f"{name}.told").read_text() == "told\n"
@@ -168,7 +170,7 @@ async def test_a_stop_reaches_all(slots: Slots) -> None:
 
 async def test_a_slot_that_is_not_allowed_ends_all(tmp_path: Path) -> None:
     slots = Slots(tmp_path, "4")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         assert await slots.task == 4
 
 
@@ -176,7 +178,7 @@ async def test_the_pause_doubles_while_a_slot_cannot_live(tmp_path: Path) -> Non
     slots = Slots(tmp_path, "1")
     await slots.has_lived("cpu", 4)
     slots.supervisor.stop()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         assert await slots.task == 0
     told = [notice.facts for notice in slots.notices if notice.facts["slot"] == "cpu"]
     assert [facts["seconds"] for facts in told[:3]] == [0.01, 0.02, 0.04]
@@ -185,7 +187,7 @@ async def test_the_pause_doubles_while_a_slot_cannot_live(tmp_path: Path) -> Non
 async def test_nothing_is_left_behind_when_it_is_cancelled(slots: Slots) -> None:
     pids = [int(str((await slots.has_lived(name, 1))["pid"])) for name in ("cpu", "gpu1")]
     slots.task.cancel()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await asyncio.gather(slots.task, return_exceptions=True)
     for pid in pids:
         with pytest.raises(ProcessLookupError):

@@ -40,6 +40,8 @@ from ...coordinator.conftest import picture
 from .scenes import capture, make_files
 
 E = TypeVar("E")
+PATIENCE_SECONDS = 120.0
+"""For a thread on a busy machine; nothing waits so long where all is well."""
 
 
 class Owner:
@@ -52,7 +54,9 @@ class Owner:
     async def next_of(self, kind: type[E], request: int | None = None) -> E:
         """Return the next event of a kind (and request); everything before it is in `seen`."""
         while True:
-            assert await asyncio.to_thread(self.thread.wait, 60), f"no {kind.__name__}: {self.seen}"
+            assert await asyncio.to_thread(self.thread.wait, PATIENCE_SECONDS), (
+                f"no {kind.__name__}: {self.seen}"
+            )
             for event in self.thread.drain(limit=1):
                 self.seen.append(event)
                 is_ours = request is None or getattr(event, "request", None) == request
@@ -68,7 +72,7 @@ def owner() -> Iterator[Owner]:
     thread = FarmThread()
     thread.start()
     yield Owner(thread)
-    assert thread.stop()
+    assert thread.stop(PATIENCE_SECONDS)
     assert not thread.is_running
 
 
@@ -149,7 +153,7 @@ async def test_deliveries_go_on_in_another_thread(
     """As after Blender was closed with a job under way."""
     request = owner.thread.send(Submit(captured))
     await owner.next_of(DeliveryMoved, request)
-    assert await asyncio.to_thread(owner.thread.stop)
+    assert await asyncio.to_thread(owner.thread.stop, PATIENCE_SECONDS)
     later = FarmThread()
     # Commands are kept until the thread is there to take them.
     again = later.send(ResumeDeliveries())
@@ -162,7 +166,7 @@ async def test_deliveries_go_on_in_another_thread(
             await node.render(lambda: len(node.accepted) == 3)
             await second.next_of(Finished, again)
     finally:
-        assert await asyncio.to_thread(later.stop)
+        assert await asyncio.to_thread(later.stop, PATIENCE_SECONDS)
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
@@ -201,8 +205,8 @@ def test_waiting_and_draining():
     thread.start()
     assert [t.name for t in threading.enumerate()].count("rendermill-farm") == 1
     thread.send(Act("0" * 32, "pause"))
-    assert thread.wait(60)
+    assert thread.wait(PATIENCE_SECONDS)
     assert thread.wait(0)
     assert len(list(thread.drain())) == 1
     assert list(thread.drain()) == []
-    assert thread.stop()
+    assert thread.stop(PATIENCE_SECONDS)
