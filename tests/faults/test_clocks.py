@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from rendermill.protocol.scene import CapturedScene
 from rendermill.protocol.states import JobState
 from rendermill.protocol.views import FrameCounts
 from rendermill.wire.connection import FarmConnection
 
 from .coordinators import CoordinatorProcess
+from .farm_under_fault import FarmUnderFault, FollowedJob, wait_until
 from .painter import SIZE, Painter, job_view, submit
 from .promises import Disk
 
@@ -82,3 +85,42 @@ async def test_the_coordinators_date_may_jump_in_the_midst_of_a_job(
     stored = Disk(process.data)
     stored.check_store()
     stored.check_job(job, list(range(1, FRAMES + 1)), SIZE)
+
+
+def test_the_date_of_a_node_may_jump_in_the_midst_of_a_job(
+    farm: FarmUnderFault, scene: CapturedScene, seen: dict[int, bytes], tmp_path: Path
+) -> None:
+    """Either way, and with a new line to the coordinator made in the wrong time."""
+    date = Date(tmp_path)
+    farm.surround("one", date.variables)
+    farm.start("one")
+    job = farm.submit(scene, "1-8")
+    for done, seconds in ((1, 400 * DAYS), (3, -400 * DAYS), (5, 0)):
+        # On a busy machine a job may be over before the date has jumped: then there is another.
+        wait_until(
+            lambda job=job, done=done: farm.done(job) >= done,
+            lambda: f"frames come\n{farm.story()}",
+        )
+        if farm.view(job)["state"] == "done":
+            job = farm.submit(scene, "1-8")
+        date.jump(seconds)
+        if seconds:
+            farm.kill("coordinator")
+            farm.start_coordinator()
+    farm.wait_done(job)
+    assert {int(notice["time"] // (200 * DAYS)) for notice in farm.notices("one")} != {
+        int(time.time() // (200 * DAYS))
+    }, "the date of the node never jumped"
+    for each in farm.jobs:
+        assert rendered(farm, each) == each.frames
+    assert "Traceback" not in farm.farm.members["one"].log.read_text()
+    farm.check(seen=seen)
+
+
+def rendered(farm: FarmUnderFault, job: FollowedJob) -> list[int]:
+    """Frames of a job, as often as the node has rendered them."""
+    return sorted(
+        notice["frame"]
+        for notice in farm.notices("one")
+        if notice["event"] == "rendered" and notice.get("job") == job.id
+    )
