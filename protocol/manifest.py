@@ -77,13 +77,41 @@ def check_path(path: str) -> str:
     if unicodedata.normalize("NFC", path) != path:
         raise ManifestError(f"The path {path!r} is not in Unicode form NFC.")
     for part in path.split("/"):
-        if (
-            part in ("", ".", "..")
-            or len(part.encode("utf-8", "surrogatepass")) > PART_MAX_BYTES
-            or part[-1] in ". "
-            or _FORBIDDEN.search(part)
-            or _RESERVED.fullmatch(part)
-            or any(0xD800 <= ord(char) <= 0xDFFF for char in part)
-        ):
-            raise ManifestError(f"The path {path!r} cannot be created safely on every node.")
+        reason = _part_problem(part)
+        if reason:
+            raise ManifestError(
+                f"The path {path!r} cannot be created safely on every node: {reason}."
+            )
     return path
+
+
+def path_problem(path: str) -> str:
+    """Return why a file that lies at ``path`` here cannot have that name on every node.
+
+    ``path`` may be absolute and of any system; a part of a sentence, '' where nothing is wrong.
+    """
+    windows = re.match(r"[A-Za-z]:[\\/]|\\\\", path) is not None
+    parts = [part for part in re.split(r"[\\/]" if windows else "/", path) if part]
+    if windows and path[1] == ":":
+        del parts[0]
+    reasons = (_part_problem(unicodedata.normalize("NFC", part)) for part in parts)
+    return next((reason for reason in reasons if reason), "")
+
+
+def _part_problem(part: str) -> str:  # noqa: PLR0911 - one return for each rule
+    if part == "":
+        return "a part of it is empty"
+    if part in (".", ".."):
+        return f"it leads through {part!r}"
+    if any(0xD800 <= ord(char) <= 0xDFFF for char in part):
+        return f"{part!r} is not Unicode"
+    if len(part.encode("utf-8")) > PART_MAX_BYTES:
+        return f"{part[:40]!r}... is longer than the {PART_MAX_BYTES} bytes that a name may have"
+    forbidden = _FORBIDDEN.search(part)
+    if forbidden:
+        return f"{part!r} has {forbidden[0]!r} in it, which Windows does not allow in names"
+    if _RESERVED.fullmatch(part):
+        return f"{part!r} is a name that Windows keeps for itself"
+    if part[-1] in ". ":
+        return f"{part!r} ends in {'a dot' if part[-1] == '.' else 'a space'}, which Windows drops"
+    return ""

@@ -15,6 +15,7 @@ from rendermill.protocol.manifest import (
     ManifestError,
     ManifestFile,
     check_path,
+    path_problem,
 )
 
 A, B = Chunk("a" * 64, 10), Chunk("0b" * 32, CHUNK_MAX_BYTES)
@@ -57,6 +58,27 @@ def test_paths_that_every_system_can_have(path: str) -> None:
 def test_paths_that_could_do_harm(path: str) -> None:
     with pytest.raises(ManifestError):
         check_path(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/home/me/wood.png", ""),
+        ("C:\\textures\\wood.png", ""),
+        ("\\\\server\\share\\wood.png", ""),
+        ("/home/me/u\u0308.png", ""),
+        ("/home/me/what?.png", "'what?.png' has '?' in it, which Windows does not allow in names"),
+        ("/home/me/a\\b.png", "has '\\\\' in it"),
+        ("/home/Con.d/wood.png", "'Con.d' is a name that Windows keeps for itself"),
+        ("/home/me /wood.png", "ends in a space"),
+        ("/home/me/wood.", "ends in a dot"),
+        ("/home/" + "w" * 256, "longer than the 255 bytes"),
+        ("/home/\udcff.png", "is not Unicode"),
+    ],
+)
+def test_what_a_name_on_this_machine_lacks(path: str, says: str) -> None:
+    assert says in path_problem(path)
+    assert bool(path_problem(path)) == bool(says)
 
 
 def test_bytes_are_canonical_and_come_back() -> None:
