@@ -55,6 +55,7 @@ from .identity.tokens import TokenBook
 from .inventory import Inventory
 from .logbook import LogBook
 from .open_files import raise_open_files
+from .results import ResultChecks
 from .store.collection import Collector
 from .store.store import Store
 
@@ -275,7 +276,9 @@ def build_app(
     app[keys.COLLECTOR] = collector
     app[keys.LOG_BOOK] = log_book
     app[keys.DRAFTS] = DraftDesk(store, conductor)
+    app[keys.RESULT_CHECKS] = ResultChecks(store)
     app.on_shutdown.append(_close_drafts)
+    app.on_cleanup.append(_close_result_checks)
     app[events.FOLLOWERS] = set()
     app[jobs.SUBMITTING] = set()
     for theme in (
@@ -295,6 +298,10 @@ def build_app(
 
 async def _close_drafts(app: web.Application) -> None:
     await app[keys.DRAFTS].close()
+
+
+async def _close_result_checks(app: web.Application) -> None:
+    await app[keys.RESULT_CHECKS].close()
 
 
 async def _close_nodes(app: web.Application) -> None:

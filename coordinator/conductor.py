@@ -216,10 +216,15 @@ class Conductor:
         wakeup = self.farm.next_wakeup(0.0)
         if wakeup is not None and now - wakeup > DEAF_SECONDS:
             decisions += self.farm.apply(StoodStill(seconds=now - wakeup), now)
+        reports: list[FarmEvent] = []
         for entry in batch:
             if entry.is_withdrawn:
                 continue
             needed = self.farm.needs(entry.event)
+            if needed is None and entry.answer is None and self.farm.is_report(entry.event):
+                reports.append(entry.event)
+                continue
+            decisions += self._apply_reports(reports)
             if needed is not None:
                 await self.ended_jobs.recall(needed)
             try:
@@ -231,6 +236,7 @@ class Conductor:
                 also.append(entry.also)
             if entry.answer is not None:
                 answers.append(entry.answer)
+        decisions += self._apply_reports(reports)
         now = self.clock.now()
         wakeup = self.farm.next_wakeup(now)
         if wakeup is not None and wakeup <= now:
@@ -240,6 +246,14 @@ class Conductor:
         for answer in answers:
             if not answer.done():
                 answer.set_result(None)
+
+    def _apply_reports(self, reports: list[FarmEvent]) -> list[Decision]:
+        """Apply what was gathered, and gather anew."""
+        if not reports:
+            return []
+        decisions = self.farm.apply_reports(reports, self.clock.now())
+        reports.clear()
+        return decisions
 
     async def _carry_out(self, decisions: list[Decision], also: list[Also]) -> None:
         stored = [decision for decision in decisions if isinstance(decision, _STORED)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..protocol.codec import is_sha256
@@ -11,9 +13,13 @@ from ..protocol.manifest import ManifestError, check_path
 from ..protocol.messages import FrameDone, FrameFile
 from .images import FORMATS, read_header
 from .store.blobs import BlobStore
+from .store.store import Store
 
 FILES_MAX = 1000
 """Files one frame may have: layers, passes and views of many File Output nodes."""
+
+CHECKED_TOGETHER_MAX = 64
+"""Most frames looked at in one go of one thread: a slow one makes the others of its go wait."""
 
 MAIN = "main"
 """Id of the output root that stands for the render output."""
@@ -28,11 +34,100 @@ class ResultFault:
     """True: blobs are not here, the node shall send them again. False: the picture is wrong."""
 
 
-def check_result(spec: JobSpec, done: FrameDone, blobs: BlobStore) -> ResultFault | None:
-    """Return what is wrong with a finished frame, None when it may be committed.
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    spec: JobSpec
+    done: FrameDone
+    answer: asyncio.Future[ResultFault | None]
 
-    After None every blob of it is durable. Blocks; raises `store.StoreFailed`.
+
+class ResultChecks:
+    """Looks at finished frames in threads: those that come in one turn of the loop in one go.
+
+    A call into a thread for each would cost more than the look. Belongs to one event loop.
     """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: list[_Waiting] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def check(self, spec: JobSpec, done: FrameDone) -> ResultFault | None:
+        """Return what is wrong with a finished frame, None when it may be committed.
+
+        After None every blob of it is durable. Raises `store.StoreFailed`, and OSError where its
+        own files cannot be read: the others of its go have nothing to do with that.
+        """
+        loop = asyncio.get_running_loop()
+        one = _Waiting(spec, done, loop.create_future())
+        if not self._waiting:
+            loop.call_soon(self._begin)
+        self._waiting.append(one)
+        return await one.answer
+
+    async def close(self) -> None:
+        """Wait for what is being looked at; nobody asks any more."""
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _begin(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for first in range(0, len(waiting), CHECKED_TOGETHER_MAX):
+            task = asyncio.create_task(
+                self._look_at(waiting[first : first + CHECKED_TOGETHER_MAX]), name="result check"
+            )
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def _look_at(self, group: list[_Waiting]) -> None:
+        results = [(one.spec, one.done) for one in group]
+        found: Sequence[ResultFault | Exception | None]
+        try:
+            found = await self._store.in_thread(check_results, results, self._store.blobs)
+        except Exception as error:  # noqa: BLE001 - handed to those who asked
+            found = [error] * len(group)
+        except asyncio.CancelledError:
+            for one in group:
+                one.answer.cancel()
+            raise
+        for one, verdict in zip(group, found, strict=True):
+            if one.answer.done():
+                continue  # Whoever asked has gone.
+            if isinstance(verdict, Exception):
+                one.answer.set_exception(verdict)
+            else:
+                one.answer.set_result(verdict)
+
+
+def check_results(
+    results: Sequence[tuple[JobSpec, FrameDone]], blobs: BlobStore
+) -> list[ResultFault | Exception | None]:
+    """Return for each finished frame what is wrong with it, or what kept it from being looked at.
+
+    None: it may be committed, every blob of it is durable. Blocks; raises `store.StoreFailed`.
+    """
+    found: list[ResultFault | Exception | None] = []
+    names: list[str] = []
+    for spec, done in results:
+        try:
+            fault = _check(spec, done, blobs)
+        except Exception as error:  # noqa: BLE001 - the others have nothing to do with it
+            found.append(error)
+            continue
+        found.append(fault)
+        if fault is None:
+            names += _blobs_of(done)
+    if names:
+        blobs.make_durable(dict.fromkeys(names))
+    return found
+
+
+def _blobs_of(done: FrameDone) -> list[str]:
+    names = [file.sha256 for file in done.files]
+    names += [picture for picture in (done.thumbnail, done.preview) if picture]
+    return names
+
+
+def _check(spec: JobSpec, done: FrameDone, blobs: BlobStore) -> ResultFault | None:
     fault = _check_names(spec, done)
     if fault:
         return ResultFault(fault, is_missing=False)
@@ -45,17 +140,14 @@ def check_result(spec: JobSpec, done: FrameDone, blobs: BlobStore) -> ResultFaul
                 f"{file.path!r} has {length} bytes and was announced with {file.length}.",
                 is_missing=False,
             )
-    names = [file.sha256 for file in done.files]
-    names += [picture for picture in (done.thumbnail, done.preview) if picture]
     # Asking also keeps them from being collected until the frame refers to them.
-    if blobs.missing(names):
+    if blobs.missing(_blobs_of(done)):
         return ResultFault("Some files of the frame are not here.", is_missing=True)
     is_film = done.frame.frame == FILM_FRAME
     for file in done.files:
         fault = _check_image(spec, file, blobs) if file.root == MAIN and not is_film else ""
         if fault:
             return ResultFault(fault, is_missing=False)
-    blobs.make_durable(names)
     return None
 
 

@@ -34,6 +34,7 @@ _SHA256_HEX_CHARS = 64
 _MANIFEST_FORMAT = 1
 _NUMBER_MIN, _NUMBER_MAX = -(2**63), 2**63 - 1
 """What msgpack, JSON readers and SQLite can all hold."""
+_WITHOUT_NUMBERS = frozenset({str, bytes, bool, type(None)})
 
 
 class CodecError(ValueError):
@@ -83,8 +84,24 @@ def _decode_message(data: bytes, tags: dict[str, type]) -> Any:
     cls = tags.get(plain[0])
     if cls is None:
         raise CodecError(f"There is no message of type {plain[0][:40]!r} in this direction.")
-    _refuse_numbers(plain[1], cls.__name__)
+    if not _are_numbers_sound(plain[1]):
+        _refuse_numbers(plain[1], cls.__name__)
     return from_plain(plain[1], cls)
+
+
+def _are_numbers_sound(plain: Any) -> bool:
+    """Whether `_refuse_numbers` would find nothing: quick, since it need not say where."""
+    kind = type(plain)
+    if kind is dict:
+        plain = plain.values()
+    elif kind is not list:
+        if kind is float:
+            return math.isfinite(plain)
+        return kind is not int or _NUMBER_MIN <= plain <= _NUMBER_MAX
+    for value in plain:
+        if type(value) not in _WITHOUT_NUMBERS and not _are_numbers_sound(value):
+            return False
+    return True
 
 
 def _refuse_numbers(plain: Any, where: str) -> None:

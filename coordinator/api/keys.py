@@ -12,6 +12,7 @@ from ..identity.joining import JoinDesk
 from ..identity.roles import Member
 from ..identity.tokens import TokenBook
 from ..logbook import LogBook
+from ..results import ResultChecks
 from ..store.collection import Collector
 from ..store.store import Store
 
@@ -33,6 +34,7 @@ STORE = web.AppKey("store", Store)
 TOKENS = web.AppKey("tokens", TokenBook)
 JOIN_DESK = web.AppKey("join_desk", JoinDesk)
 DRAFTS = web.AppKey("drafts", DraftDesk)
+RESULT_CHECKS = web.AppKey("result_checks", ResultChecks)
 LOG_BOOK = web.AppKey("log_book", LogBook)
 COLLECTOR = web.AppKey("collector", Collector)
 IDENTITY = web.AppKey("identity", FarmIdentity)

@@ -63,7 +63,10 @@ def bounded(message: NodeMessage) -> NodeMessage:
             return replace(message, reason=reason[:REASON_MAX_CHARS])
         case FrameDone(log=log, warnings=warnings):
             kept = tuple(text[:LOG_LINE_MAX_CHARS] for text in warnings[:WARNINGS_MAX])
-            return replace(message, log=_log_end(log), warnings=kept)
+            ending = _log_end(log)
+            if ending is log and kept == warnings:
+                return message
+            return replace(message, log=ending, warnings=kept)
         case FrameFailed(log=log, reason=reason):
             return replace(message, log=_log_end(log), reason=reason[:REASON_MAX_CHARS])
         case Availability(reason=reason) | Goodbye(reason=reason):
@@ -79,6 +82,8 @@ def _require(found: int, most: int, what: str) -> None:
 
 
 def _log_end(lines: tuple[str, ...]) -> tuple[str, ...]:
+    if len(lines) <= LOG_LINES_MAX and max(map(len, lines), default=0) <= LOG_LINE_MAX_CHARS:
+        return lines
     return tuple(line[:LOG_LINE_MAX_CHARS] for line in lines[-LOG_LINES_MAX:])
 
 

@@ -32,7 +32,6 @@ from ..connections import NodeConnection, NodeConnections
 from ..farm.events import MessageReceived, NodeDisconnected, NodeJoined
 from ..identity.roles import Role
 from ..identity.tokens import NotItsNode
-from ..results import check_result
 from ..store import DiskFull, schema
 from . import guard, keys
 from .node_bounds import OutOfBounds, Traffic, bounded
@@ -162,6 +161,7 @@ class _Conversation:
         self._conductor = request.app[keys.CONDUCTOR]
         self._store = request.app[keys.STORE]
         self._log_book = request.app[keys.LOG_BOOK]
+        self._checks = request.app[keys.RESULT_CHECKS]
         self._socket = socket
         self._hello = hello
         self._end: asyncio.Future[_Ended] = asyncio.get_running_loop().create_future()
@@ -258,7 +258,7 @@ class _Conversation:
         spec = self._conductor.farm.spec(done.frame.job)
         if spec is None:
             return done  # The farm says by itself that the job is gone.
-        fault = await self._store.in_thread(check_result, spec, done, self._store.blobs)
+        fault = await self._checks.check(spec, done)
         if fault is None:
             return done
         _log.warning(

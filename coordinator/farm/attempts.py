@@ -25,7 +25,7 @@ from .state import FarmState, Timer
 def find_lease(state: FarmState, node: Node, ref: FrameRef) -> Lease | None:
     """Return the lease a node speaks of, if it holds it."""
     lease = state.leases.get(ref.epoch)
-    return lease if lease is not None and lease.ref == ref and lease.node == node.id else None
+    return lease if lease is not None and lease.node == node.id and lease.ref == ref else None
 
 
 def take_result(state: FarmState, node: Node, incarnation: str, message: FrameDone) -> None:

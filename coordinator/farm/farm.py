@@ -7,10 +7,10 @@ everything that must survive is in the `Save...` decisions of the event that cha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from ...protocol.messages import FrameDone, FrameRef
+from ...protocol.messages import FrameDone, FrameProgress, FrameRef, FrameStarted
 from . import orders, presence, repair
 from .attempts import forgive
 from .changing import change
@@ -51,6 +51,8 @@ from .records import FrameRecord, JobRecord, NodeRecord
 from .scheduling import dispatch
 from .state import FarmState, Timer
 from .views import FarmViews
+
+_REPORTS = (FrameStarted, FrameProgress, FrameDone)
 
 
 class Farm(FarmViews):
@@ -152,12 +154,30 @@ class Farm(FarmViews):
         ``now`` is in seconds and never smaller than the last. Raises `FarmRefusal`, with nothing
         changed, for a request of a person that cannot be carried out.
         """
+        return self._apply((event,), now)
+
+    @staticmethod
+    def is_report(event: FarmEvent) -> bool:
+        """Whether an event only tells how a frame goes on: several may be applied together."""
+        return isinstance(event, MessageReceived) and isinstance(event.message, _REPORTS)
+
+    def apply_reports(self, events: Sequence[FarmEvent], now: float) -> list[Decision]:
+        """Handle events for all of which `is_report` holds, as if they were one.
+
+        Each is heard in turn; what follows from all of them, ended jobs and frames given out, is
+        decided once. So a busy farm decides once for each commit and not for each message.
+        """
+        assert all(map(self.is_report, events)), "only reports are applied together"
+        return self._apply(events, now)
+
+    def _apply(self, events: Sequence[FarmEvent], now: float) -> list[Decision]:
         state = self.state
         assert now >= state.now, "time does not run backwards"
         state.now = now
         state.outcome = Outcome(state.jobs)
         state.first_new_epoch = state.next_epoch
-        self._handle(event)
+        for event in events:
+            self._handle(event)
         self._run_timers()
         return self._settle()
 

@@ -21,6 +21,8 @@ class Lease:
     epoch: int
     node: str
     incarnation: str
+    ref: FrameRef
+    """The name of this lease in messages."""
     granted: float
     active: float
     """When the node last said something about it, or its turn came."""
@@ -64,15 +66,9 @@ class Lease:
             epoch=ref.epoch,
             node=node,
             incarnation=incarnation,
+            ref=ref,
             granted=now,
             active=now,
-        )
-
-    @property
-    def ref(self) -> FrameRef:
-        """The name of this lease in messages."""
-        return FrameRef(
-            job=self.job, generation=self.generation, frame=self.frame, epoch=self.epoch
         )
 
     @property

@@ -303,6 +303,7 @@ class Simulation:
         self.accepted: set[FrameRef] = set()
         self.busy = 0.0
         self.events = 0
+        self.gathered: list[FarmEvent] = []
         self._agenda: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._number = 0
         self._wakeup: float | None = None
@@ -374,11 +375,33 @@ class Simulation:
         if not self.is_up:
             return
         self.events += 1
+        if self.gathers and self.farm.is_report(event) and self.random.random() < self.gathers:
+            self.gathered.append(event)
+            if len(self.gathered) == 1:
+                self.after(self.latency(), self._deliver_gathered)
+            return
+        self._deliver_gathered()
+        if not self.is_up:
+            return  # Killed over them.
+        self._recall(event)
+        decisions = self.farm.apply(event, self.clock)
+        self._finish(decisions)
+
+    def _deliver_gathered(self) -> None:
+        """Reports that came while a commit was on its way are applied together."""
+        events, self.gathered = self.gathered, []
+        if events and self.is_up:
+            for event in events:
+                self._recall(event)
+            self._finish(self.farm.apply_reports(events, self.clock))
+
+    def _recall(self, event: FarmEvent) -> None:
         if job := self.farm.needs(event):
             self.farm.recall(
                 job, [record for (name, _), record in self.database.frames.items() if name == job]
             )
-        decisions = self.farm.apply(event, self.clock)
+
+    def _finish(self, decisions: list[Decision]) -> None:
         self.execute(decisions)
         if self.random.random() < self.sheds:
             for job in self.farm.job_ids():
@@ -410,6 +433,8 @@ class Simulation:
                     pass
         self._plan_tick()
 
+    gathers = 0.0
+    """Part of the reports that wait for others, to be applied together."""
     kill_after_commit = 0.0
     ghosts = 0.0
     wrong_times = 0.0
@@ -436,6 +461,7 @@ class Simulation:
         if not self.is_up:
             return
         self.is_up = False
+        self.gathered.clear()
         for node in self.nodes.values():
             node.connected = False
             node.connection += 1

@@ -170,9 +170,12 @@ def settle(world: World, job: str, node: str) -> None:
             return
 
 
-def run_world(seed: int, jobs: int, nodes: int, *, validating: bool = True) -> World:
+def run_world(
+    seed: int, jobs: int, nodes: int, *, validating: bool = True, gathers: float = 0.25
+) -> World:
     """Run a farm until ``jobs`` jobs have ended; raises when a promise does not hold."""
     world = World(seed, nodes, validating=validating)
+    world.gathers = gathers
     world.frame_fault = 0.02
     world.kill_after_commit = 0.0005
     world.ghosts = 0.05
