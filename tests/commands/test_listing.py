@@ -32,7 +32,7 @@ async def test_an_empty_farm(coordinator, rendermill):
 
 async def test_lists_for_people_and_for_scripts(coordinator, farm, make_node, rendermill):
     job = await send(farm, "a [red]name")
-    async with make_node(farm).connected():
+    async with make_node(farm).attended():
         ran = await rendermill("jobs")
         assert ran.code == ExitCode.DONE
         assert job.id in ran.out

@@ -74,7 +74,7 @@ async def test_scouts_are_approved_or_rejected(coordinator, farm, rendermill):
 
 async def test_acting_on_a_node(coordinator, farm, make_node, rendermill):
     node = make_node(farm)
-    async with node.connected():
+    async with node.attended():
         assert "is draining" in (await rendermill("drain", "box")).out
         ran = await rendermill("disable", node.node, "--json")
         assert from_plain(json.loads(ran.out), NodeView).state is NodeState.DISABLED

@@ -46,6 +46,7 @@ from rendermill.protocol.messages import (
     FrameRefused,
     FrameStarted,
     FrameStats,
+    Heartbeat,
     Hello,
     NodeMessage,
     Welcome,
@@ -57,6 +58,8 @@ from rendermill.wire.credentials import Credentials
 
 M = TypeVar("M")
 WIDTH, HEIGHT = 8, 6
+PATIENCE_SECONDS = 120.0
+"""For a message that is on its way, on a busy machine."""
 
 
 def sha256(data: bytes) -> str:
@@ -174,7 +177,7 @@ class FakeNode:
 
     async def receive(self) -> CoordinatorMessage:
         assert self.socket is not None
-        frame = await self.socket.receive(timeout=60)
+        frame = await self.socket.receive(timeout=PATIENCE_SECONDS)
         assert frame.type is aiohttp.WSMsgType.BINARY, (frame.type, frame.data, frame.extra)
         return decode_coordinator_message(frame.data)
 
@@ -191,6 +194,33 @@ class FakeNode:
             await self.send(self.hello(**changes))
             assert isinstance(await self.receive(), Welcome)
             yield self
+
+    @contextlib.asynccontextmanager
+    async def attended(self, **changes: object) -> AsyncIterator[FakeNode]:
+        """Connected and giving signs of life, for tests that take their time with other things.
+
+        What the coordinator sends meanwhile is read and forgotten.
+        """
+        async with self.connected(**changes):
+
+            async def listen() -> None:
+                while True:
+                    await self.receive()
+
+            async def beat() -> None:
+                while True:
+                    await self.send(
+                        Heartbeat(load=0.0, memory_free_bytes=1 << 33, disk_free_bytes=1 << 40)
+                    )
+                    await asyncio.sleep(1)
+
+            tasks = [asyncio.create_task(listen()), asyncio.create_task(beat())]
+            try:
+                yield self
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     async def done(self, ref: FrameRef, data: bytes | None = None, path: str = "") -> FrameDone:
         data = picture(ref.frame) if data is None else data
