@@ -1,7 +1,7 @@
 """A Blender with windows, for the tests and pictures of the interface: Debian's own build.
 
-``python3 scripts/real_blender.py`` makes it once below ``.envs`` and prints the path of a ``blender``
-that runs here. The `bpy` wheels have no windows; this one has, but lacks a denoiser, OSL, USD and
+``python3 scripts/real_blender.py`` makes it once below ``.envs`` and prints the path of ``blender``
+there. The `bpy` wheels have no windows; this one has, but lacks a denoiser, OSL, USD and
 Alembic, and its Python is Debian's.
 
 The packages come through this machine's own apt, from the mirror that its sources name, so
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,7 @@ PACKAGES = (
     "blender",
     # OpenGL in software, and what Blender's own extension manager needs of Python.
     *("libgl1-mesa-dri", "libegl1", "libegl-mesa0", "python3-cattr", "python3-requests"),
-    # Run from the same folder: makes programs look there for their libraries.
+    # Run from the same folder: makes Blender look there for its libraries.
     "patchelf",
 )
 LEFT_OUT = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info")
@@ -236,15 +237,19 @@ def _lay_out(folder: Path) -> None:
     searched = [libraries, tree / "usr" / "lib"]
     searched += [libraries / name for name in ("pulseaudio", "blas", "lapack")]
     path = ":".join(map(str, searched))
+
     loader = tree / "lib64" / "ld-linux-x86-64.so.2"
     run = [str(loader), "--library-path", path]
-    patch = [*run, str(tree / "usr" / "bin" / "patchelf")]
-
+    # Blender asks the system for its own path, so it has to be a program there, not a script.
+    blender = folder / "blender"
+    shutil.copy2(tree / "usr" / "bin" / "blender", blender)
+    patch = [*run, str(tree / "usr" / "bin" / "patchelf"), "--set-interpreter", str(loader)]
+    _output([*patch, "--force-rpath", "--set-rpath", path, str(blender)])
     for library in libraries.glob("libpulse*.so.0.*"):
         # They name an absolute folder, which is empty here or holds another version.
-        _output([*patch, "--set-rpath", "$ORIGIN:$ORIGIN/pulseaudio", str(library)])
-
-    told = _output([*run, str(tree / "usr" / "bin" / "blender"), "--version"])
+        rpath = "$ORIGIN:$ORIGIN/pulseaudio"
+        _output([*patch[:-2], "--set-rpath", rpath, str(library)])
+    told = _output([str(blender), "--version"])
     version = re.match(r"Blender (\d+\.\d+)", told)
     if version is None:
         raise SetupError(f"What was fetched does not run: {told or 'it says nothing'}")
@@ -252,18 +257,18 @@ def _lay_out(folder: Path) -> None:
     python = next(_pythons(tree))
     (home / "python" / "bin").mkdir(parents=True)
     (home / "python" / "lib").symlink_to(tree / "usr" / "lib")
+    # patchelf breaks Python, which is content with the name that it was started by.
+    launcher = home / "python" / "bin" / python.name
+    launcher.write_text(
+        f'#!/bin/sh\nexec {shlex.join(run)} --argv0 "$0" {shlex.quote(str(python))} "$@"\n',
+        encoding="utf-8",
+    )
+    launcher.chmod(0o755)
     for part in ("scripts", "datafiles", "extensions"):
         if (tree / "usr" / "share" / "blender" / part).is_dir():
             (home / part).symlink_to(tree / "usr" / "share" / "blender" / part)
-    for source, target in (
-        (python, home / "python" / "bin" / python.name),
-        (tree / "usr" / "bin" / "blender", folder / "blender"),
-    ):
-        shutil.copy2(source, target)
-        # One call each: together they have broken programs.
-        _output([*patch, "--set-interpreter", str(loader), str(target)])
-        _output([*patch, "--force-rpath", "--set-rpath", path, str(target)])
-    _output([str(folder / "blender"), "--version"])
+    # The modules that Blender's extension manager runs with that Python.
+    _output([str(launcher), "-c", "import ssl, tomllib, zipfile"])
 
 
 def _pythons(tree: Path) -> Iterator[Path]:
