@@ -181,11 +181,12 @@ def _cache_name(name: str) -> str:
 
 def _reads_whole_caches() -> bool:
     """Whether particles are drawn along the way they went, for which every frame is read."""
+    objects: Any = bpy.data.objects
     return any(
         settings.type == "EMITTER" and settings.render_type == "PATH"
         for settings in bpy.data.particles
     ) or any(
         modifier.type == "PARTICLE_INSTANCE" and modifier.use_path
-        for item in bpy.data.objects
+        for item in objects
         for modifier in item.modifiers
     )

@@ -341,8 +341,16 @@ def _disk_cache_folders() -> Iterator[tuple[str, str]]:
         blend = bpy.path.abspath(library.filepath) if library else bpy.data.filepath
         if blend and blend not in seen:
             seen.add(blend)
-            folder, name = os.path.split(os.path.normpath(blend))
-            yield os.path.join(folder, "blendcache_" + os.path.splitext(name)[0]), label
+            yield disk_cache_folder(library), label
+
+
+def disk_cache_folder(library: Any | None) -> str:
+    """Return the folder of the disk caches of a library, or of the open file: '' if unsaved."""
+    blend = bpy.path.abspath(library.filepath) if library else bpy.data.filepath
+    if not blend:
+        return ""
+    folder, name = os.path.split(os.path.normpath(blend))
+    return os.path.join(folder, "blendcache_" + os.path.splitext(name)[0])
 
 
 def _point_cache_files(folder: str, cache: str, listings: _Listings) -> Iterator[str]:
@@ -366,11 +374,6 @@ def _bake_files(folder: str) -> Iterator[str]:
         if inside:
             yield from (os.path.join(place, name) for name in sorted(names))
         folders[:] = [] if inside or depth > 2 else sorted(folders)
-
-
-def has_bake(folder: str) -> bool:
-    """Whether a Geometry Nodes bake lies in ``folder``."""
-    return next(_bake_files(folder), None) is not None
 
 
 def _walk(folder: str) -> Iterator[str]:

@@ -6,12 +6,16 @@ each simulation in the state of its first frame, or in one that depends on luck.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .dependencies import has_bake
-from .paths import iterate_point_caches, label_of, resolve
+from . import repairs
+from .cache_frames import frames_of_bake, frames_of_fluid, frames_of_point_cache
+from .dependencies import disk_cache_folder
+from .findings import Repair
+from .paths import is_too_wide, iterate_point_caches, label_of, resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +26,25 @@ class Unbaked:
     """``Modifier "Cloth" of Object "Flag"``."""
     reason: str
     """``is not baked``, or which frames the bake lacks."""
+    is_partly: bool = False
+    """It is baked, and not over all frames of the job."""
+    repair: Repair | None = None
 
 
 def unbaked(scene: Any, frames: tuple[int, ...]) -> Iterator[Unbaked]:
     """Yield every simulation of ``scene`` whose bake does not cover ``frames`` (ascending)."""
     visible = {item.as_pointer() for item in scene.objects if not item.hide_render}
     for owner, label, cache in iterate_point_caches():
-        if owner == scene or (owner.as_pointer() in visible and _moves(owner, cache)):
-            reason = _point_cache_gap(cache, frames)
-            if reason and not (owner == scene and not scene.rigidbody_world.enabled):
-                yield Unbaked(label, reason)
+        if owner == scene:
+            is_used = scene.rigidbody_world.enabled
+        else:
+            is_used = owner.as_pointer() in visible and _moves(owner, cache)
+        reason = _point_cache_gap(owner, cache, frames) if is_used else ""
+        if reason:
+            repair = None
+            if not cache.use_external:
+                repair = repairs.bake_point_cache(owner, label, frames[-1])
+            yield Unbaked(label, reason, cache.is_baked or cache.use_external, repair)
     for item in scene.objects:
         if item.hide_render:
             continue
@@ -40,13 +53,9 @@ def unbaked(scene: Any, frames: tuple[int, ...]) -> Iterator[Unbaked]:
             if not modifier.show_render:
                 continue
             if modifier.type == "FLUID" and modifier.fluid_type == "DOMAIN":
-                reason = _fluid_gap(modifier.domain_settings, frames)
+                yield from _fluid_gaps(item, modifier.domain_settings, frames, label)
             elif modifier.type == "NODES":
-                reason = _nodes_gap(item, modifier)
-            else:
-                reason = ""
-            if reason:
-                yield Unbaked(label, reason)
+                yield from _nodes_gaps(scene, item, modifier, frames, label)
 
 
 def _moves(owner: Any, cache: Any) -> bool:
@@ -76,9 +85,12 @@ def _moves(owner: Any, cache: Any) -> bool:
     return True
 
 
-def _point_cache_gap(cache: Any, frames: tuple[int, ...]) -> str:
+def _point_cache_gap(owner: Any, cache: Any, frames: tuple[int, ...]) -> str:
     if cache.use_external:
-        return ""  # made elsewhere; whether its files exist is asked with the dependencies
+        # Made elsewhere: that its folder is there is asked with the dependencies.
+        folder = resolve(cache.filepath, owner.library)
+        present = frames_of_point_cache(_names(folder), cache.name)
+        return _end_gap(present, frames, "its files end") if present else ""
     # Before its first frame a simulation rests, so these frames need no bake.
     if frames[-1] <= cache.frame_start:
         return ""
@@ -86,12 +98,34 @@ def _point_cache_gap(cache: Any, frames: tuple[int, ...]) -> str:
         return "is not baked"
     if frames[-1] > cache.frame_end:
         return f"is baked to frame {cache.frame_end} only, and the job goes to frame {frames[-1]}"
-    return ""
+    return _disk_cache_gap(owner, cache, frames) if cache.use_disk_cache else ""
 
 
-def _fluid_gap(settings: Any, frames: tuple[int, ...]) -> str:
-    if settings is None or frames[-1] <= settings.cache_frame_start:
+def _disk_cache_gap(owner: Any, cache: Any, frames: tuple[int, ...]) -> str:
+    """Return what the files of a bake lack, which Blender itself does not notice."""
+    library = owner.library if cache.use_library_path else None
+    name = cache.name or owner.name.encode().hex().upper()
+    if not cache.name and not owner.name.isascii():
+        return ""  # Such names are spelled differently from system to system.
+    present = frames_of_point_cache(_names(disk_cache_folder(library)), name)
+    if not present:
+        return "is baked to disk, and its files are not there"
+    # A cache that is thinned out ends before its last frame.
+    if max(present) > cache.frame_end - max(1, cache.frame_step):
         return ""
+    return _end_gap(present, frames, "its files end")
+
+
+def _end_gap(present: set[int], frames: tuple[int, ...], end: str) -> str:
+    last = max(present)
+    if frames[-1] <= last:
+        return ""
+    return f"is baked, {end} at frame {last}, and the job goes to frame {frames[-1]}"
+
+
+def _fluid_gaps(item: Any, settings: Any, frames: tuple[int, ...], label: str) -> Iterator[Unbaked]:
+    if settings is None or frames[-1] <= settings.cache_frame_start:
+        return
     liquid, last = settings.domain_type == "LIQUID", settings.cache_frame_end
     gaps = (
         (
@@ -107,16 +141,25 @@ def _fluid_gap(settings: Any, frames: tuple[int, ...]) -> str:
             not liquid and settings.use_noise and not settings.has_cache_baked_noise,
             "has no baked noise",
         ),
-        (
-            frames[-1] > last,
-            f"is baked to frame {last} only, and the job goes to frame {frames[-1]}",
-        ),
     )
-    return next((reason for is_gap, reason in gaps if is_gap), "")
+    reason = next((reason for is_gap, reason in gaps if is_gap), "")
+    if reason:
+        yield Unbaked(label, reason)
+        return
+    if frames[-1] > last:
+        reason = f"is baked to frame {last} only, and the job goes to frame {frames[-1]}"
+    elif settings.cache_frame_offset == 0:
+        folder = os.path.join(resolve(settings.cache_directory, item.library), "data")
+        present = frames_of_fluid(_names(folder))
+        reason = _end_gap(present, frames, "its files end") if present else ""
+    if reason:
+        yield Unbaked(label, reason, is_partly=True)
 
 
-def _nodes_gap(owner: Any, modifier: Any) -> str:
-    """Return what is wrong with simulation zones that are baked to disk.
+def _nodes_gaps(
+    scene: Any, owner: Any, modifier: Any, frames: tuple[int, ...], label: str
+) -> Iterator[Unbaked]:
+    """Yield what is wrong with simulation zones that are baked to disk.
 
     Blender does not say whether a bake is packed into the .blend, so those pass.
     """
@@ -127,8 +170,33 @@ def _nodes_gap(owner: Any, modifier: Any) -> str:
             continue
         if bake.node is None or bake.node.bl_idname != "GeometryNodeSimulationOutput":
             continue
-        value = bake.directory if bake.use_custom_path else modifier.bake_directory
-        folder = resolve(value, owner.library)
-        if not folder or not has_bake(folder):
-            return f'has the simulation zone "{bake.node.name}", which is not baked'
-    return ""
+        zone = f'has the simulation zone "{bake.node.name}", which'
+        # Blender plays a zone from the first frame of the scene on; there it rests.
+        if frames[-1] <= scene.frame_start:
+            continue
+        repair = repairs.bake_nodes(owner, modifier, bake.bake_id)
+        present = frames_of_bake(_names(_meta_folder(owner, modifier, bake)))
+        if not present:
+            yield Unbaked(label, f"{zone} is not baked", repair=repair)
+        elif gap := _end_gap(present, frames, "its bake ends"):
+            yield Unbaked(label, f"{zone} {gap}", is_partly=True, repair=repair)
+
+
+def _meta_folder(owner: Any, modifier: Any, bake: Any) -> str:
+    """Return the folder with the states of a bake, '' where it has none."""
+    if bake.use_custom_path:
+        value = bake.directory
+    else:
+        value = f"{modifier.bake_directory}/{bake.bake_id}" if modifier.bake_directory else ""
+    folder = resolve(value, owner.library)
+    return os.path.join(folder, "meta") if folder else ""
+
+
+def _names(folder: str) -> list[str]:
+    """Return the names in a folder, of none that is too wide or cannot be read."""
+    if is_too_wide(folder):
+        return []
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []

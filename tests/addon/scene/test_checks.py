@@ -184,31 +184,31 @@ def test_cloth_must_be_baked_over_all_frames(workshop: Any, good: Any):
     plane = bpy.context.object
     cache = plane.modifiers.new("Cloth", "CLOTH").point_cache
     cache.frame_end = 3
-    assert said(good, Severity.WARNING, frames="1-3") == [
+    assert said(good, Severity.ERROR, frames="1-3") == [
         'Modifier "Cloth" of Object "Plane" is not baked.'
     ]
-    assert said(good, Severity.WARNING, frames="1") == []
+    assert findings(good, frames="1") == []
     bake(plane, cache)
-    assert said(good, Severity.WARNING, frames="1-3") == []
+    assert findings(good, frames="1-3") == []
     (text,) = said(good, Severity.WARNING, frames="1-5")
     assert "baked to frame 3 only" in text
     plane.modifiers["Cloth"].show_render = False
-    assert said(good, Severity.WARNING, frames="1-5") == []
+    assert findings(good, frames="1-5") == []
 
 
 def test_particles_and_rigid_bodies(workshop: Any, good: Any):
     cube: Any = bpy.data.objects["Cube"]
     cube.modifiers.new("dust", "PARTICLE_SYSTEM")
     settings = cube.particle_systems[0].settings
-    assert any("Particle system" in text for text in said(good, Severity.WARNING))
+    assert any("Particle system" in text for text in said(good, Severity.ERROR))
     settings.type = "HAIR"  # hair that does not move has no state
-    assert said(good, Severity.WARNING) == []
+    assert findings(good) == []
     bpy.ops.rigidbody.world_add()
     bpy.context.view_layer.objects.active = cube
     bpy.ops.rigidbody.object_add()
-    assert said(good, Severity.WARNING) == ['Rigid body world of Scene "Scene" is not baked.']
+    assert said(good, Severity.ERROR) == ['Rigid body world of Scene "Scene" is not baked.']
     good.rigidbody_world.enabled = False
-    assert said(good, Severity.WARNING) == []
+    assert findings(good) == []
 
 
 def test_simulation_zone(workshop: Any, good: Any):
@@ -227,15 +227,15 @@ def test_simulation_zone(workshop: Any, good: Any):
     modifier.node_group = group
     if hasattr(modifier, "bake_target"):
         modifier.bake_target = "DISK"
-    (text,) = said(good, Severity.WARNING)
+    (text,) = said(good, Severity.ERROR)
     assert "simulation zone" in text
     good.frame_end = 2
     bpy.ops.object.geometry_node_bake_single(
         session_uid=cube.session_uid, modifier_name="nodes", bake_id=modifier.bakes[0].bake_id
     )
-    assert said(good, Severity.WARNING) == []
+    assert findings(good) == []
     shutil.rmtree(workshop.folder / "project/blendcache_scene")
-    assert len(said(good, Severity.WARNING)) == 1
+    assert len(said(good, Severity.ERROR)) == 1
 
 
 def compositor(scene: Any) -> Any:

@@ -1,0 +1,180 @@
+"""What is wrong with the files that a scene needs: gone, out of reach, or not to be named so."""
+
+# ruff: noqa: ARG001 - every check takes the same two arguments, whichever it needs
+
+from __future__ import annotations
+
+import ntpath
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import bpy
+
+from ...protocol.manifest import path_problem
+from ...protocol.scene import CapturedScene
+from . import repairs
+from .findings import Finding, Repair, Severity, count_of, listed
+from .paths import is_windows_absolute, label_of, resolve
+from .snapshot import has_relative_paths_without_base
+
+_MOUNTS = ("/Volumes", "/mnt", "/media", "/run/media", "/net")
+"""Folders below which other drives appear; those of ``media`` have a folder for each user."""
+
+
+def check_unsaved(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+    """Paths relative to a file that has no place yet lead nowhere."""
+    if bpy.data.filepath:
+        return
+    repair = repairs.save_file()
+    found = False
+    if scene.render.filepath.startswith("//"):
+        found = True
+        yield Finding(
+            Severity.ERROR,
+            "The file has never been saved, and its output path is relative to it.",
+            f"The frames would go to {captured.spec.outputs[0].folder}.",
+            "Save the file, or set an absolute output path.",
+            id="unsaved",
+            repair=repair,
+        )
+    if has_relative_paths_without_base():
+        found = True
+        yield Finding(
+            Severity.ERROR,
+            "The file has never been saved, and it names other files relative to itself.",
+            "They cannot be found.",
+            "Save the file.",
+            id="unsaved",
+            repair=repair,
+        )
+    if not found:
+        yield Finding(
+            Severity.WARNING,
+            "The file has never been saved.",
+            "What is sent is a copy of it as it is now; there is no file to come back to when the "
+            "frames are here.",
+            "Save the file.",
+            id="unsaved",
+            repair=repair,
+        )
+
+
+def check_missing_files(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+    """Files that the scene names and that are not here."""
+    away: dict[str, list[str]] = {}
+    for missing in captured.missing:
+        path = str(missing.source)
+        drive = unreachable_drive(path)
+        if drive:
+            away.setdefault(drive, []).append(f"{missing.user} ({path})")
+            continue
+        if os.path.lexists(path):
+            if os.path.isfile(path) or os.path.isdir(path):
+                yield from _not_sent(missing.user, path)
+                continue
+            what = f"{missing.user} needs {path}, a link that leads nowhere."
+        else:
+            what = f"{missing.user} needs {path}, which does not exist."
+        library = missing.user.startswith("Library ")
+        yield Finding(
+            Severity.ERROR,
+            what,
+            "Everything linked from it is missing." if library else "It would be missing too.",
+            "Relocate the library in the Blender File view of the Outliner."
+            if library
+            else "Use File > External Data > Find Missing Files.",
+            id="missing_file",
+            repair=None if library else repairs.find_files(),
+        )
+    for drive, users in away.items():
+        files = count_of(len(users), "file lies", "files lie")
+        yield Finding(
+            Severity.ERROR,
+            f"{files} on {drive}, which cannot be reached from here: {listed(users)}.",
+            "Only what this computer can read travels to the farm.",
+            "Connect the drive, or let the paths lead to a copy.",
+            id="unreachable_drive",
+            repair=repairs.find_files(),
+        )
+
+
+def unreachable_drive(path: str) -> str:
+    """Return the drive, share or mount of an absolute path that is not here; '' where it is."""
+    if is_windows_absolute(path):
+        drive = ntpath.splitdrive(path)[0]
+        if os.name == "nt" and os.path.isdir(drive + "\\"):
+            return ""
+        return drive
+    parts = path.split("/")
+    for mounts in _MOUNTS:
+        depth = mounts.count("/") + 1
+        if not path.startswith(mounts + "/") or os.path.ismount(mounts):
+            continue
+        # On a Linux desktop a folder of the user stands between.
+        depth += mounts.endswith("/media") and os.path.isdir("/".join(parts[: depth + 1]))
+        drive = "/".join(parts[: depth + 1])
+        if len(parts) > depth + 1 and not os.path.isdir(drive):
+            return drive
+    return ""
+
+
+def _not_sent(user: str, path: str) -> Iterator[Finding]:
+    """Say why a file that is here does not travel: its name."""
+    name = os.path.basename(path) if not path_problem(os.path.dirname(path)) else path
+    reason = path_problem(path)
+    repair: Repair | None = repairs.pack_file(path)
+    if reason:
+        yield Finding(
+            Severity.ERROR,
+            f"{user} needs {name!r}, which cannot be created on every node: {reason}.",
+            "A node may run Windows, macOS or Linux, so a name must do for all of them.",
+            "Rename it" + (", or pack it into the file." if repair else "."),
+            id="forbidden_name",
+            repair=repair,
+        )
+        return
+    yield Finding(
+        Severity.ERROR,
+        f"{user} needs {path}, and another file of the scene has the same name in other letters.",
+        "Windows and macOS take both names for one file, so only the other one is sent.",
+        "Rename one of them" + (", or pack it into the file." if repair else "."),
+        id="same_name",
+        repair=repair,
+    )
+
+
+def check_missing_data(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+    """Datablocks that a library no longer has."""
+    absent = {str(missing.source) for missing in captured.missing}
+    for item in bpy.data.user_map():
+        # Of a library that is missing itself, one finding says it all.
+        library: Any = item.library
+        if not item.is_missing or library is None or resolve(library.filepath) in absent:
+            continue
+        yield Finding(
+            Severity.ERROR,
+            f"{label_of(item)} is not in its library {library.filepath} any more.",
+            "It is an empty placeholder.",
+            "Link it again, or give it back its name in the library.",
+            id="missing_data",
+        )
+
+
+def check_readable(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+    """Files that are here and may not be read."""
+    blend = captured.files[0].source if captured.files else None
+    locked = [
+        str(file.source)
+        for file in captured.files
+        if file.source != blend and not os.access(file.source, os.R_OK)
+    ]
+    if locked:
+        yield Finding(
+            Severity.ERROR,
+            f"{count_of(len(locked), 'file', 'files')} of the scene cannot be read: "
+            f"{listed(locked)}.",
+            "What cannot be read here cannot be sent.",
+            "Ask for the right to read it, or use a copy.",
+            id="unreadable_file",
+        )
