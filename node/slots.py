@@ -169,16 +169,20 @@ class Supervisor:
         """
         keeping = [asyncio.create_task(self._keep(slot), name=slot.name) for slot in self._slots]
         try:
-            await asyncio.gather(*keeping)
+            done, _ = await asyncio.wait(keeping, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
         finally:
-            # Cancelled, or one failed: none of them may stay behind.
-            for process in self._processes.values():
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
+            # Cancelled, or one failed: none of them may stay behind. Not with `gather`, which would
+            # have cancelled each already: a second time cuts short the wait for the end of a
+            # process that was just being started.
             for task in keeping:
                 task.cancel()
             await asyncio.gather(*keeping, return_exceptions=True)
+            for process in list(self._processes.values()):
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
         return self._code
 
     async def _keep(self, slot: Slot) -> None:

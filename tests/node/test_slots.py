@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 from rendermill.node.blender import sandbox
 from rendermill.node.notices import Notice
@@ -192,3 +193,19 @@ async def test_nothing_is_left_behind_when_it_is_cancelled(slots: Slots) -> None
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="children are counted as POSIX does")
+@pytest.mark.parametrize("turns", range(12))
+async def test_nothing_is_left_behind_when_it_is_cancelled_while_slots_start(
+    tmp_path: Path, turns: int
+) -> None:
+    """At whichever step of starting a process: it is ended, and its exit code collected."""
+    before = set(psutil.Process().children())
+    slots = Slots(tmp_path)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    slots.task.cancel()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await asyncio.gather(slots.task, return_exceptions=True)
+    assert set(psutil.Process().children()) <= before
