@@ -9,7 +9,7 @@ from typing import Any
 
 import bpy
 
-from . import preferences, pump
+from . import job_panels, preferences, pump, viewer
 
 _ACTIONS = (
     ("pause", "Pause", "Take no new frames of this job"),
@@ -17,7 +17,19 @@ _ACTIONS = (
     ("cancel", "Cancel", "Stop this job; finished frames are kept"),
     ("retry", "Retry Failed", "Render the frames again that failed or were cancelled"),
     ("delete", "Remove", "Let the farm forget this job; frames already here stay"),
+    ("approve", "Approve", "The scout frames look right: render the rest"),
+    ("reject", "Reject", "The scout frames look wrong: do not render the rest"),
 )
+_MAY_NOT_COME_BACK = ("cancel", "delete", "reject")
+
+
+def newest_job() -> str:
+    """Id of the job that a command without one is about: of this file, else of this user."""
+    current = pump.state_if_loaded()
+    if current is None:
+        return ""
+    here, others = job_panels.shown_jobs(current)
+    return next((job.id for job in (*here, *others)), "")
 
 
 class RENDERMILL_OT_join(bpy.types.Operator):
@@ -94,7 +106,7 @@ class RENDERMILL_OT_act(bpy.types.Operator):
 
     def invoke(self, context: Any, event: Any) -> set[Any]:
         """Ask before what cannot be taken back."""
-        if self.action in ("cancel", "delete"):
+        if self.action in _MAY_NOT_COME_BACK:
             return context.window_manager.invoke_confirm(self, event)
         return self.execute(context)
 
@@ -113,14 +125,22 @@ class RENDERMILL_OT_fetch(bpy.types.Operator):
     bl_idname = "rendermill.fetch"
     bl_label = "Fetch Frames"
 
-    job: bpy.props.StringProperty(options={"SKIP_SAVE"})
+    job: bpy.props.StringProperty(
+        name="Job",
+        description="Id of the job. Empty: the newest of this file, or of yours",
+        options={"SKIP_SAVE"},
+    )
 
     def execute(self, context: Any) -> set[Any]:
         """Begin the delivery; a second one for the same job takes its place."""
         from ..client.following import Deliver
 
+        job = self.job or newest_job()
+        if not job:
+            self.report({"ERROR"}, "You have no job on the farm.")
+            return {"CANCELLED"}
         current = pump.state()
-        current.delivering[pump.send(Deliver(self.job))] = self.job
+        current.delivering[pump.send(Deliver(job))] = job
         return {"FINISHED"}
 
 
@@ -180,14 +200,159 @@ class RENDERMILL_OT_open_folder(bpy.types.Operator):
     bl_idname = "rendermill.open_folder"
     bl_label = "Open Folder"
 
-    folder: bpy.props.StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE"})
+    folder: bpy.props.StringProperty(
+        name="Folder",
+        description="Empty: that of the newest job of this file, or of yours",
+        subtype="DIR_PATH",
+        options={"SKIP_SAVE"},
+    )
 
     def execute(self, context: Any) -> set[Any]:
         """Open it in the system's file browser."""
-        if not Path(self.folder).is_dir():
-            self.report({"ERROR"}, f"{self.folder} does not exist yet: no frame has come home.")
+        folder = self.folder
+        if not folder:
+            current = pump.state_if_loaded()
+            delivery = current.deliveries.get(newest_job()) if current is not None else None
+            if delivery is None or delivery.newest is None:
+                self.report({"ERROR"}, "No frame of yours has come home yet.")
+                return {"CANCELLED"}
+            folder = str(delivery.newest.parent)
+        if not Path(folder).is_dir():
+            self.report({"ERROR"}, f"{folder} does not exist yet: no frame has come home.")
             return {"CANCELLED"}
-        bpy.ops.wm.path_open(filepath=self.folder)
+        bpy.ops.wm.path_open(filepath=folder)
+        return {"FINISHED"}
+
+
+class RENDERMILL_OT_show_frame(bpy.types.Operator):
+    """Show the newest frame of this job in an Image Editor, in a new window where there is none"""
+
+    bl_idname = "rendermill.show_frame"
+    bl_label = "Show Newest Farm Frame"
+
+    job: bpy.props.StringProperty(
+        name="Job",
+        description="Id of the job. Empty: the newest of this file, or of yours",
+        options={"SKIP_SAVE"},
+    )
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        """Whether there are windows to show it in."""
+        return not bpy.app.background and pump.state_if_loaded() is not None
+
+    def execute(self, context: Any) -> set[Any]:
+        """Show it."""
+        picture = pump.state().picture_of(self.job or newest_job())
+        if picture is None:
+            self.report({"ERROR"}, "No frame of this job is here yet.")
+            return {"CANCELLED"}
+        if not viewer.show(picture.path):
+            self.report({"ERROR"}, f"{picture.path} cannot be shown.")
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class RENDERMILL_OT_choose_action(bpy.types.Operator):
+    """Pause, resume, cancel, retry or remove one of your jobs, found by typing"""
+
+    bl_idname = "rendermill.choose_action"
+    bl_label = "Act on a Farm Job"
+    bl_property = "choice"
+
+    _kept: list[tuple[str, str, str]] = []
+
+    def _choices(self, context: Any) -> list[tuple[str, str, str]]:
+        current = pump.state_if_loaded()
+        here, others = job_panels.shown_jobs(current) if current is not None else ([], [])
+        texts = {key: text for key, _, text in _ACTIONS}
+        kept = RENDERMILL_OT_choose_action._kept
+        kept.clear()
+        for job in (*here, *others):
+            actions = job_panels.actions_of(job)
+            if job_panels.waits_for_approval(job):
+                actions = [("approve", "Approve", ""), ("reject", "Reject", ""), *actions]
+            kept.extend(
+                (f"{action} {job.id}", f"{word}: {job.name}", texts[action])
+                for action, word, _ in actions
+            )
+        return kept or [("none", "You have no jobs on the farm", "")]
+
+    choice: bpy.props.EnumProperty(name="Action", description="What to do", items=_choices)
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        """Whether a farm is known."""
+        current = pump.state_if_loaded()
+        return current is not None and current.farm is not None
+
+    def invoke(self, context: Any, event: Any) -> set[Any]:
+        """Let the artist type."""
+        context.window_manager.invoke_search_popup(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: Any) -> set[Any]:
+        """Do what was chosen, asking first where it cannot be taken back."""
+        action, _, job = self.choice.partition(" ")
+        if job:
+            getattr(bpy.ops, "rendermill").act(  # noqa: B009 - unknown to Blender's stubs
+                "INVOKE_DEFAULT", job=job, action=action
+            )
+        return {"FINISHED"}
+
+
+class RENDERMILL_OT_unfold_job(bpy.types.Operator):
+    """Show more of this job, or less"""
+
+    bl_idname = "rendermill.unfold_job"
+    bl_label = "Unfold Farm Job"
+    bl_options = {"INTERNAL"}
+
+    job: bpy.props.StringProperty(options={"SKIP_SAVE"})
+    is_open: bpy.props.BoolProperty(options={"SKIP_SAVE"})
+
+    def execute(self, context: Any) -> set[Any]:
+        """Remember it until Blender is closed."""
+        pump.state().unfolded[self.job] = self.is_open
+        return {"FINISHED"}
+
+
+class RENDERMILL_OT_dismiss(bpy.types.Operator):
+    """Take this message away"""
+
+    bl_idname = "rendermill.dismiss"
+    bl_label = "Dismiss Farm Message"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context: Any) -> set[Any]:
+        """Forget it."""
+        pump.state().notice = ""
+        return {"FINISHED"}
+
+
+class RENDERMILL_OT_try_connection(bpy.types.Operator):
+    """Go the way a scene would go to the farm, and say how it went"""
+
+    bl_idname = "rendermill.try_connection"
+    bl_label = "Test Farm Connection"
+
+    def execute(self, context: Any) -> set[Any]:
+        """Begin; the answer shows in the preferences."""
+        from ..client.following import TryConnection
+
+        try:
+            current = pump.state()
+            current.tried, current.is_trying = None, True
+            pump.send(TryConnection(preferences.get().coordinator_url or None))
+        except pump.ClientMissing as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        if bpy.app.background:
+            pump.wait_for(lambda: not current.is_trying, lambda: None)
+            assert current.tried is not None
+            kind = "INFO" if current.tried.is_good else "ERROR"
+            self.report({kind}, current.tried.sentence)
+            return {"FINISHED"} if current.tried.is_good else {"CANCELLED"}
         return {"FINISHED"}
 
 
@@ -199,4 +364,9 @@ CLASSES = (
     RENDERMILL_OT_cancel_sending,
     RENDERMILL_OT_open_page,
     RENDERMILL_OT_open_folder,
+    RENDERMILL_OT_show_frame,
+    RENDERMILL_OT_choose_action,
+    RENDERMILL_OT_unfold_job,
+    RENDERMILL_OT_dismiss,
+    RENDERMILL_OT_try_connection,
 )

@@ -6,21 +6,27 @@ read it, nobody but `FarmState.apply` and the operators' own submissions changes
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from ...protocol.states import JOB_ENDED, JobState, NodeState
-from ...protocol.views import FarmView, JobView, NodeView
+from ...protocol.states import NodeState
+from ...protocol.views import FarmView, JobView, NodeView, Visitor
 from ..client import following
+from ..client.connection_trial import Tried
 from ..client.submission import Stage, SubmitProgress, Submitted
+from .wording import duration_text, size_text
 
 _STAGE_WORDS = {
     Stage.READING: "Reading files",
     Stage.SENDING: "Sending",
     Stage.QUEUEING: "Queueing",
 }
-_UNIT = 1024
+JOBS_SHOWN = 6
+"""Jobs in the panel; the status page has them all."""
+LEFT_AFTER_SECONDS = 1.5
+"""Before that the speed of a stage is a guess."""
 
 
 class Link(Enum):
@@ -58,6 +64,23 @@ class Submission:
     """The same with how far it is, or the sentence it ended with."""
     fraction: float = 0.0
     submitted: Submitted | None = None
+    stage_began: float = 0.0
+    """When the stage began, on the clock of `FarmState.apply`, and with how many bytes done."""
+    stage_bytes: int = 0
+
+    def move(self, progress: SubmitProgress, now: float) -> None:
+        """Take over how far it is; ``now`` in seconds of a clock that only goes on."""
+        word = _STAGE_WORDS[progress.stage]
+        if word != self.stage:
+            self.stage, self.stage_began, self.stage_bytes = word, now, progress.bytes_done
+        self.text, self.fraction = word, progress.fraction
+        if progress.stage is Stage.QUEUEING or not progress.bytes_total:
+            return
+        self.text += f" {size_text(progress.bytes_done)} of {size_text(progress.bytes_total)}"
+        elapsed, moved = now - self.stage_began, progress.bytes_done - self.stage_bytes
+        left = progress.bytes_total - progress.bytes_done
+        if elapsed >= LEFT_AFTER_SECONDS and moved > 0 and left > 0:
+            self.text += f", about {duration_text(left * elapsed / moved)} left"
 
     @property
     def is_over(self) -> bool:
@@ -83,11 +106,23 @@ class Delivery:
     frames_here: int = 0
     newest: Path | None = None
     newest_frame: int | None = None
+    arrivals: int = 0
+    """Grows with each file that comes: a frame that is rendered anew keeps its name."""
     is_over: bool = False
     kept: int = 0
     """Files that lay there before and were not replaced."""
     folders: tuple[Path, ...] = ()
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture of a job's newest frame, on this machine."""
+
+    frame: int
+    path: Path
+    number: int
+    """Tells it from one of the same path that came before."""
 
 
 @dataclass(slots=True)
@@ -101,6 +136,29 @@ class FarmState:
     farm: FarmView | None = None
     jobs: dict[str, JobView] = field(default_factory=dict)
     nodes: dict[str, NodeView] = field(default_factory=dict)
+    are_nodes_known: bool = False
+    visitor: Visitor | None = None
+    """As whom the farm knows this user; None before it has said so."""
+    tried: Tried | None = None
+    """What the last trial of the connection has shown; None while one goes on, or before any."""
+    is_trying: bool = False
+    blend: str = ""
+    """The open file `blend_jobs` is about."""
+    blend_jobs: tuple[str, ...] = ()
+    """Ids of jobs that were sent of it from here."""
+    unfolded: dict[str, bool] = field(default_factory=dict)
+    """Jobs that the artist has unfolded in the panel, or folded."""
+    is_blend_stale: bool = False
+    """Whether `blend_jobs` has to be found anew: a job was sent."""
+    newest: tuple[Path, int] | None = None
+    """The file that came home last of all, and a number that grows with each."""
+    thumbnails: dict[str, Picture] = field(default_factory=dict)
+    """By job: small pictures from the farm."""
+    asked_pictures: dict[str, int] = field(default_factory=dict)
+    """By job: the frame whose picture was asked for last, whether it came or not."""
+    picture_requests: set[int] = field(default_factory=set)
+    packing: str = ""
+    """What is being done to the scene before it is sent; '' when nothing is."""
     submissions: dict[int, Submission] = field(default_factory=dict)
     deliveries: dict[str, Delivery] = field(default_factory=dict)
     notice: str = ""
@@ -115,24 +173,36 @@ class FarmState:
         """Follow a submission that was just handed over."""
         self.submissions[submission.request] = submission
 
-    def apply(  # noqa: PLR0912 - one branch for each kind of event
-        self, event: following.FarmEvent
+    def apply(  # noqa: PLR0912, PLR0915 - one branch for each kind of event
+        self, event: following.FarmEvent, now: float | None = None
     ) -> bool:
-        """Take over an event; whether anything a panel shows has changed."""
+        """Take over an event; whether anything a panel shows has changed.
+
+        ``now``: seconds of a clock that only goes on; None: `time.monotonic`.
+        """
         match event:
             case following.Connected(farm=farm, url=url):
                 self.link, self.link_text, self.farm, self.url = Link.CONNECTED, "", farm, url
             case following.Disconnected(sentence=sentence):
                 self.link, self.link_text = Link.SEARCHING, sentence
+            case following.SignedIn(visitor=visitor):
+                self.visitor = visitor
+            case following.ConnectionTried(tried=tried):
+                self.tried, self.is_trying = tried, False
+            case following.PictureArrived(request=number, job=job_id, frame=frame, picture=path):
+                self.thumbnails[job_id] = Picture(frame, path, number)
             case following.JobsListed(jobs=jobs):
                 self.jobs = {job.id: job for job in jobs}
             case following.NodesListed(nodes=nodes):
                 self.nodes = {node.id: node for node in nodes}
+                self.are_nodes_known = True
             case following.JobChanged(job=job):
                 self.jobs[job.id] = job
             case following.JobRemoved(job=job_id):
                 self.jobs.pop(job_id, None)
                 self.deliveries.pop(job_id, None)
+                self.thumbnails.pop(job_id, None)
+                self.asked_pictures.pop(job_id, None)
             case following.NodeChanged(node=node):
                 before = self.nodes.get(node.id)
                 self.nodes[node.id] = node
@@ -141,11 +211,20 @@ class FarmState:
             case following.FrameChanged():
                 return False
             case following.SubmissionMoved(request=request, progress=progress):
-                return self._submission_moved(request, progress)
+                submission = self.submissions.get(request)
+                if submission is None:
+                    return False
+                submission.move(progress, time.monotonic() if now is None else now)
             case following.JobAccepted(request=request, submitted=submitted):
                 self._accepted(request, submitted)
             case following.DeliveryMoved(progress=progress):
                 delivery = self._delivery(progress.job.id)
+                has_moved = progress.frames_here != delivery.frames_here
+                if has_moved or progress.newest != delivery.newest:
+                    delivery.arrivals += 1
+                    if progress.newest is not None and progress.bytes_here:
+                        number = 0 if self.newest is None else self.newest[1]
+                        self.newest = progress.newest, number + 1
                 delivery.frames_here = progress.frames_here
                 delivery.newest = progress.newest or delivery.newest
                 delivery.newest_frame = progress.newest_frame or delivery.newest_frame
@@ -164,18 +243,9 @@ class FarmState:
                 self._failed(request, sentence, cancelled)
         return True
 
-    def _submission_moved(self, request: int, progress: SubmitProgress) -> bool:
-        submission = self.submissions.get(request)
-        if submission is None:
-            return False
-        text = submission.stage = _STAGE_WORDS[progress.stage]
-        if progress.stage is not Stage.QUEUEING and progress.bytes_total:
-            text += f" {size_text(progress.bytes_done)} of {size_text(progress.bytes_total)}"
-        submission.text, submission.fraction = text, progress.fraction
-        return True
-
     def _accepted(self, request: int, submitted: Submitted) -> None:
         self.jobs[submitted.job.id] = submitted.job
+        self.is_blend_stale = True
         submission = self.submissions.get(request)
         if submission is None:
             return
@@ -187,6 +257,9 @@ class FarmState:
         )
 
     def _finished(self, request: int) -> None:
+        if request in self.picture_requests:
+            self.picture_requests.discard(request)
+            return
         self.outcomes[request] = ""
         self.silent_requests.discard(request)
         self.delivering.pop(request, None)
@@ -195,6 +268,9 @@ class FarmState:
             submission.step = Step.DONE
 
     def _failed(self, request: int, sentence: str, cancelled: bool) -> None:
+        if request in self.picture_requests:
+            self.picture_requests.discard(request)
+            return  # A picture that does not come is none that anybody misses.
         self.outcomes[request] = sentence
         is_silent = request in self.silent_requests
         self.silent_requests.discard(request)
@@ -219,6 +295,17 @@ class FarmState:
         """How a request of a join ended: None while it lasts, '' when well, else a sentence."""
         return self.outcomes.get(request)
 
+    @property
+    def is_packing(self) -> bool:
+        """Whether the open scene is on its way to a submission, in Blender's main thread."""
+        return bool(self.packing)
+
+    def nodes_named(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the ids of the nodes with these names, and the names that no node has."""
+        ids = tuple(node.id for node in self.nodes.values() if node.name in names)
+        known = {node.name for node in self.nodes.values()}
+        return ids, tuple(name for name in names if name not in known)
+
     # --- what panels ask -------------------------------------------------------------------
 
     @property
@@ -234,63 +321,47 @@ class FarmState:
         mine = [job for job in self.jobs.values() if job.submitter == submitter]
         return sorted(mine, key=lambda job: job.created, reverse=True)
 
+    def jobs_here(self, blend: str) -> list[JobView]:
+        """Jobs that were sent of the open file from here, newest first."""
+        if not blend or blend != self.blend:
+            return []
+        here = [self.jobs[job] for job in self.blend_jobs if job in self.jobs]
+        return sorted(here, key=lambda job: job.created, reverse=True)
+
+    def shown_jobs(self, submitter: str, blend: str) -> tuple[list[JobView], list[JobView]]:
+        """Return the jobs of the open file and the other jobs of this user, newest first."""
+        here = self.jobs_here(blend)
+        ids = {job.id for job in here}
+        return here, [job for job in self.jobs_of(submitter) if job.id not in ids]
+
+    def picture_of(self, job: str) -> Picture | None:
+        """Return the newest picture of a job that is on this machine."""
+        delivery, thumbnail = self.deliveries.get(job), self.thumbnails.get(job)
+        if delivery is not None and delivery.newest is not None:
+            frame = delivery.newest_frame
+            return Picture(-1 if frame is None else frame, delivery.newest, delivery.arrivals)
+        return thumbnail
+
+    def pictures_wanted(self, submitter: str, blend: str) -> list[tuple[str, int]]:
+        """Return (job, frame) of small pictures to ask for: of jobs that are shown and not
+        brought here, a newer one than was asked for before."""
+        if self.link is not Link.CONNECTED or self.picture_requests:
+            return []
+        here, others = self.shown_jobs(submitter, blend)
+        wanted: list[tuple[str, int]] = []
+        for job in (*here[:JOBS_SHOWN], *others[:JOBS_SHOWN]):
+            delivery, frame = self.deliveries.get(job.id), job.thumbnail_frame
+            if frame is None or (delivery is not None and delivery.newest is not None):
+                continue
+            if self.asked_pictures.get(job.id) != frame:
+                wanted.append((job.id, frame))
+        return wanted
+
+    def frames_at_once(self) -> int:
+        """How many frames the nodes that are ready render at the same time: one each."""
+        return self.nodes_ready()
+
     def nodes_ready(self) -> int:
         """Nodes that render or would."""
         ready = (NodeState.IDLE, NodeState.RENDERING)
         return sum(node.state in ready for node in self.nodes.values())
-
-
-def job_word(job: JobView) -> str:
-    """A job's state in one word."""
-    if job.paused and job.state not in JOB_ENDED:
-        return "Paused"
-    return job.state.value.capitalize()
-
-
-def job_fraction(job: JobView) -> float:
-    """Part of the frames that are done, 0 to 1; of the film once that is being encoded."""
-    if job.film is not None and job.state is JobState.ASSEMBLING:
-        return job.film.progress
-    counts = job.counts
-    total = counts.waiting + counts.leased + counts.done + counts.failed + counts.cancelled
-    return counts.done / total if total else 0.0
-
-
-def job_total(job: JobView) -> int:
-    """Frames of a job."""
-    counts = job.counts
-    return counts.waiting + counts.leased + counts.done + counts.failed + counts.cancelled
-
-
-def job_text(job: JobView) -> str:
-    """How far a job is, in a line: "87 of 250 frames, about 12 min left"."""
-    if job.film is not None and job.state is JobState.ASSEMBLING:
-        return f"Encoding film {job.film.progress:.0%}"
-    text = f"{job.counts.done} of {job_total(job)} frames"
-    if job.counts.failed:
-        text += f", {job.counts.failed} failed"
-    if job.state is JobState.DONE and job.started is not None and job.ended is not None:
-        return f"{text}, took {duration_text(job.ended - job.started)}"
-    if job.eta_seconds is not None and job.state not in JOB_ENDED and not job.paused:
-        text += f", about {duration_text(job.eta_seconds)} left"
-    return text
-
-
-def size_text(count: int) -> str:
-    """Bytes as people read them: "1.4 MiB"."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < _UNIT:
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"
-        value /= _UNIT
-    return f"{value:.1f} TiB"
-
-
-def duration_text(seconds: float) -> str:
-    """A duration as people read it: "12 s", "3 min", "2 h 05 min"."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -7,7 +7,7 @@ Blender's own save is one step of its own length.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from ...protocol.frames import FrameRangeError
 from ...protocol.job import JobKind
 from ...protocol.manifest import ManifestError
 from ...protocol.scene import CapturedScene
-from ..scene.capture import CaptureError, blend_path, capture
-from ..scene.checks import Finding, Severity, check
+from ...protocol.views import NodeView
+from ..scene.cache_frames import spans_of
+from ..scene.capture import CaptureError, blend_path, capture, frame_numbers
+from ..scene.checks import Finding, Severity, iterate_check
 from ..scene.dependencies import Dependencies, iterate_dependencies
 from ..scene.snapshot import SnapshotError, save_snapshot, snapshot_name
 from ..scene.tree import Tree, iterate_plant
@@ -42,7 +44,13 @@ class Packing:
     send_anyway: bool
     snapshots: Path
     """Folder for temporary copies of scenes; made if absent."""
+    nodes: Sequence[NodeView] | None = None
+    """Those of the farm, to check the scene against; None: no farm is known."""
+    copies: bool = True
+    """False: only look. Nothing is written, and `captured` is not to be sent."""
     findings: list[Finding] = field(default_factory=list)
+    is_checked: bool = False
+    """Whether `findings` are all there are."""
     captured: CapturedScene | None = None
     _folder: Path | None = None
     _about: tuple[str, str] = ("", "")
@@ -66,14 +74,16 @@ class Packing:
             raise
 
     def _steps(self) -> Iterator[str]:
-        found = Dependencies()
         yield "Looking for files"
+        frames = frame_numbers(self.scene, self.kind, self.options.get("frames"))
+        found = Dependencies(spans_of(self.scene, frames))
         for label in iterate_dependencies(found):
             yield f"Looking for files: {label}"
         # Not above: the interface must register in a Blender that lacks the client's wheels.
         from ..client.artist import new_snapshot_folder
 
-        self._folder = new_snapshot_folder(self.snapshots)
+        if self.copies:
+            self._folder = new_snapshot_folder(self.snapshots)
         tree = Tree()
         for _ in iterate_plant(tree, blend_path(), found.files):
             yield "Giving each file its place"
@@ -82,12 +92,19 @@ class Packing:
         captured = capture(
             self.scene,
             kind=self.kind,
-            snapshot=self._folder / snapshot_name(),
+            snapshot=(self._folder or self.snapshots) / snapshot_name(),
             dependencies=found,
             tree=tree,
             **self.options,
         )
-        self.findings = check(self.scene, captured)
+        for _ in iterate_check(self.findings, self.scene, captured, self.nodes):
+            # A look goes on while the artist works, and the checks need a scene that stands still.
+            if self.copies:
+                yield "Checking the scene"
+        self.is_checked = True
+        if self._folder is None:
+            self.captured = captured
+            return
         self._refuse()
         yield "Saving a copy of the scene"
         save_snapshot(self._folder)
@@ -100,6 +117,11 @@ class Packing:
         errors = [finding for finding in self.findings if finding.severity is Severity.ERROR]
         if errors and not self.send_anyway:
             raise PackingRefused(sentence(errors[0]) + _more(errors))
+
+    @property
+    def about(self) -> tuple[str, str]:
+        """Name of the scene and path of its file."""
+        return self._about
 
     def is_about(self, scene: Any) -> bool:
         """Whether the findings are about ``scene`` of the file that is open now."""

@@ -1,19 +1,25 @@
-"""The *Farm* panel in Properties > Output: the farm, what is sent, and the jobs of this user."""
+"""The *Farm* panel in Properties > Output: the farm, what is sent, how, and what to mind.
+
+Drawing reads what is known (`pump`, `survey`, `node_here`) and nothing else: no file, no network.
+"""
 
 from __future__ import annotations
 
+import time
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import bpy
 
 from ...protocol.frames import FrameRangeError, parse_frames
 from ..scene import outputs
-from . import pictures, preferences, pump, render_operators
+from . import preferences, properties, pump, render_operators, survey
+from .layouts import draw_text
+from .wording import ago_text, size_text
 
-JOBS_SHOWN = 6
-"""Jobs in the panel; the status page has them all."""
+NODES_SHOWN = 24
+"""Nodes with a button of their own; more are typed."""
+NAMES_SHOWN = 3
 
 _ENGINES = {
     "CYCLES": "Cycles",
@@ -21,23 +27,17 @@ _ENGINES = {
     "BLENDER_EEVEE_NEXT": "EEVEE",
     "BLENDER_WORKBENCH": "Workbench",
 }
-_STATE_ICONS = {
-    "queued": "SORTTIME",
-    "rendering": "RENDER_ANIMATION",
-    "assembling": "RENDER_ANIMATION",
-    "done": "CHECKMARK",
-    "failed": "ERROR",
-    "cancelled": "X",
-}
 
 
-class _OutputPanel:
+class OutputPanel:
+    """Where all of ours are."""
+
     bl_space_type = "PROPERTIES"
     bl_region_type = "WINDOW"
     bl_context = "output"
 
 
-class RENDERMILL_PT_farm(_OutputPanel, bpy.types.Panel):
+class RENDERMILL_PT_farm(OutputPanel, bpy.types.Panel):
     """Render on the farm, and see how it goes."""
 
     bl_label = "Farm"
@@ -48,32 +48,71 @@ class RENDERMILL_PT_farm(_OutputPanel, bpy.types.Panel):
         layout: Any = self.layout
         current = pump.state_if_loaded()
         row = layout.row()
-        preferences.draw_link(row)
+        column = row.column()
+        preferences.draw_link(column)
+        buttons = row.row(align=True)
         if current is not None and current.farm is not None:
-            row.operator("rendermill.open_page", text="", icon="URL")
+            buttons.operator("rendermill.open_page", text="", icon="URL")
+        if preferences.stored() is not None:
+            show = buttons.operator("preferences.addon_show", text="", icon="PREFERENCES")
+            show.module = preferences.PACKAGE
         if current is not None and current.notice:
-            preferences.draw_text(layout, current.notice, icon="ERROR")
+            row = layout.row()
+            draw_text(row.column(), current.notice, icon="INFO")
+            row.operator("rendermill.dismiss", text="", icon="X")
         if current is None or current.link.value == "off":
             layout.operator("rendermill.connect", icon="FILE_REFRESH")
         elif current.farm is None and current.link_text:
-            row = layout.row()
-            row.operator("rendermill.connect", text="Search Again", icon="FILE_REFRESH")
-            row.operator("preferences.addon_show", text="Preferences").module = preferences.PACKAGE
-        submission = current.sending if current is not None else None
-        if submission is not None:
-            row = layout.row(align=True)
-            row.progress(factor=submission.fraction, type="BAR", text=submission.text)
-            row.operator("rendermill.cancel_sending", text="", icon="X")
+            layout.operator("rendermill.connect", text="Search Again", icon="FILE_REFRESH")
+            preferences.draw_farm_offer(layout)
+        if current is not None and _draw_sending(layout, current):
             return
-        preferences.draw_text(layout, sent_text(context.scene), icon="SCENE")
         column = layout.column(align=True)
         column.scale_y = 1.2
         column.operator("rendermill.render_animation", icon="RENDER_ANIMATION")
         column.operator("rendermill.render_image", icon="RENDER_STILL")
 
 
-def sent_text(scene: Any) -> str:
-    """What would be sent of a scene: "12 frames (1-12), Cycles, 1920 x 1080"."""
+def _draw_sending(layout: Any, current: Any) -> bool:
+    if current.packing:
+        layout.progress(factor=0.0, type="BAR", text=f"{current.packing} (Esc cancels)")
+        return True
+    submission = current.sending
+    if submission is None:
+        return False
+    row = layout.row(align=True)
+    row.progress(factor=submission.fraction, type="BAR", text=submission.text)
+    row.operator("rendermill.cancel_sending", text="", icon="X")
+    return True
+
+
+class RENDERMILL_PT_scene(OutputPanel, bpy.types.Panel):
+    """What would be sent of this scene."""
+
+    bl_label = "What Is Sent"
+    bl_parent_id = "RENDERMILL_PT_farm"
+
+    def draw(self, context: Any) -> None:
+        """Draw frames, engine and resolution as they are now, and the files as last looked at."""
+        layout: Any = self.layout
+        scene = context.scene
+        layout.label(text=frames_text(scene), icon="RENDER_ANIMATION")
+        layout.label(text=picture_text(scene), icon="SCENE")
+        report = survey.latest
+        row = layout.row()
+        column = row.column()
+        if report is not None and report.is_about(scene):
+            for text, icon in files_text(report):
+                draw_text(column, text, icon=icon)
+        elif survey.is_under_way():
+            column.label(text="Looking at the files ...", icon="SORTTIME")
+        else:
+            column.label(text="The files have not been looked at", icon="FILE")
+        row.operator("rendermill.check_scene", text="", icon="FILE_REFRESH")
+
+
+def frames_text(scene: Any) -> str:
+    """Which frames are sent: ``12 frames (1-12)``."""
     text = scene.rendermill.frames.strip()
     first, last, step = scene.frame_start, scene.frame_end, scene.frame_step
     if text:
@@ -81,10 +120,47 @@ def sent_text(scene: Any) -> str:
     else:
         count = max(0, (last - first) // step + 1)
         frames = f"{first}-{last}" + (f":{step}" if step > 1 else "")
+    number = "1 frame" if count == 1 else f"{count} frames" if count else "No frame"
+    return f"{number} ({frames})"
+
+
+def picture_text(scene: Any) -> str:
+    """How they are rendered: ``Cycles, 1920 x 1080, PNG``."""
     image = outputs.frame_image(scene)
     engine = _ENGINES.get(scene.render.engine, scene.render.engine)
-    number = "1 frame" if count == 1 else f"{count} frames" if count else "no frame"
-    return f"{number} ({frames}), {engine}, {image.width} x {image.height}"
+    return f"{engine}, {image.width} x {image.height}, {image.file_format}"
+
+
+def files_text(report: survey.Report) -> list[tuple[str, str]]:
+    """What is known of the files: sentences with their icons."""
+    if report.problem:
+        return [(report.problem, "ERROR")]
+    size = report.size
+    if size is None:
+        return [("Measuring the files ...", "SORTTIME")]
+    count = "1 file" if size.files == 1 else f"{size.files} files"
+    besides = f"{count}, {size_text(size.total_bytes)}, and the .blend itself"
+    lines = [(besides if size.files else "The .blend itself, no other files", "FILE")]
+    if size.sent_at is None:
+        lines.append(("Never sent from this computer: all of it travels", "NONE"))
+        return lines
+    since = f"Since it was sent {ago_text(time.time() - size.sent_at)}: "
+    parts = [
+        f"{len(names)} {word} ({_some(names)})"
+        for names, word in ((size.new, "new"), (size.changed, "changed"))
+        if names
+    ]
+    if size.gone:
+        parts.append(f"{size.gone} gone")
+    if parts and size.changed_bytes:
+        parts.append(f"{size_text(size.changed_bytes)} to send")
+    lines.append((since + (", ".join(parts) or "no other file has changed"), "NONE"))
+    return lines
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 @lru_cache(maxsize=8)
@@ -96,7 +172,39 @@ def _count_of(text: str) -> tuple[int, str]:
         return 0, str(error)
 
 
-class RENDERMILL_PT_options(_OutputPanel, bpy.types.Panel):
+class RENDERMILL_PT_findings(OutputPanel, bpy.types.Panel):
+    """What the checks have found, worst first."""
+
+    bl_label = "Checks"
+    bl_parent_id = "RENDERMILL_PT_farm"
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        """Whether this scene was looked at."""
+        report = survey.latest
+        return report is not None and report.is_about(context.scene) and report.is_checked
+
+    def draw_header_preset(self, context: Any) -> None:
+        """Say in the header whether there is anything bad."""
+        report = survey.latest
+        if report is None:
+            return
+        bad = [each for each in report.findings if each.severity.value in ("fatal", "error")]
+        layout: Any = self.layout
+        layout.label(text=str(len(bad)) if bad else "", icon="ERROR" if bad else "CHECKMARK")
+
+    def draw(self, context: Any) -> None:
+        """Draw the findings, each with its button."""
+        report = survey.latest
+        if report is None:
+            return
+        render_operators.draw_findings(self.layout, report.findings)
+        if not report.findings:
+            layout: Any = self.layout
+            layout.label(text="Nothing stands against rendering this on the farm")
+
+
+class RENDERMILL_PT_options(OutputPanel, bpy.types.Panel):
     """Options of the next job."""
 
     bl_label = "Options"
@@ -108,123 +216,40 @@ class RENDERMILL_PT_options(_OutputPanel, bpy.types.Panel):
         layout: Any = self.layout
         layout.use_property_split = True
         layout.use_property_decorate = False
-        options = context.scene.rendermill
-        layout.prop(options, "frames")
-        layout.prop(options, "priority")
-        layout.prop(options, "order")
-        layout.prop(options, "tags")
-        if context.scene.render.is_movie_format:
-            layout.prop(options, "film_frames")
+        scene = context.scene
+        options = scene.rendermill
+        column = layout.column()
+        column.prop(options, "frames", placeholder="Those of the scene")
+        column.prop(options, "priority")
+        column.prop(options, "order")
+        column.prop(options, "scouts")
+        column = layout.column(heading="Output")
+        column.prop(scene.render, "use_overwrite")
+        column.prop(scene.render, "use_placeholder")
+        if scene.render.is_movie_format:
+            column.prop(options, "film_frames")
+        column = layout.column()
+        column.prop(options, "tags", placeholder="Any")
+        column.prop(options, "max_nodes")
+        column.prop(options, "nodes", placeholder="Any")
+        _draw_nodes(layout, options)
         layout.prop(context.window_manager.rendermill, "trust_scripts")
 
 
-class RENDERMILL_PT_findings(_OutputPanel, bpy.types.Panel):
-    """What the checks found when the scene was sent last."""
-
-    bl_label = "Checks"
-    bl_parent_id = "RENDERMILL_PT_farm"
-
-    @classmethod
-    def poll(cls, context: Any) -> bool:
-        """Whether there is something to say about this scene."""
-        packing = render_operators.last_packing
-        return packing is not None and bool(packing.findings) and packing.is_about(context.scene)
-
-    def draw(self, context: Any) -> None:
-        """Draw the findings, worst first."""
-        packing = render_operators.last_packing
-        if packing is not None:
-            render_operators.draw_findings(self.layout, packing)
-
-
-class RENDERMILL_PT_jobs(_OutputPanel, bpy.types.Panel):
-    """The jobs of this user, newest first."""
-
-    bl_label = "My Jobs"
-    bl_parent_id = "RENDERMILL_PT_farm"
-
-    @classmethod
-    def poll(cls, context: Any) -> bool:
-        """Whether a farm is known."""
-        current = pump.state_if_loaded()
-        return current is not None and current.farm is not None
-
-    def draw(self, context: Any) -> None:
-        """Draw the newest jobs."""
-        from ..client import artist
-
-        layout: Any = self.layout
-        current = pump.state()
-        jobs = current.jobs_of(artist.submitter())
-        if not jobs:
-            layout.label(text="No jobs yet")
-        for job in jobs[:JOBS_SHOWN]:
-            _draw_job(layout.box(), current, job)
-        if len(jobs) > JOBS_SHOWN:
-            layout.label(text=f"and {len(jobs) - JOBS_SHOWN} more on the status page")
-
-
-def _draw_job(box: Any, current: Any, job: Any) -> None:
-    from .farm_state import job_fraction, job_text, job_word
-
-    row = box.row()
-    row.label(text=job.name, icon="PAUSE" if job.paused else _STATE_ICONS[job.state.value])
-    state = row.row()
-    state.alignment = "RIGHT"
-    state.label(text=job_word(job))
-    box.progress(factor=job_fraction(job), type="BAR", text=job_text(job))
-    if job.waiting_because:
-        preferences.draw_text(box, job.waiting_because, icon="INFO")
-    if job.problem and job.counts.failed:
-        preferences.draw_text(box, job.problem, icon="ERROR")
-    delivery = current.deliveries.get(job.id)
-    if delivery is not None:
-        _draw_delivery(box, delivery)
-    _draw_actions(box, job, delivery)
-
-
-def _draw_delivery(box: Any, delivery: Any) -> None:
-    if delivery.problem:
-        preferences.draw_text(box, delivery.problem, icon="ERROR")
-    frames = "1 frame" if delivery.frames_here == 1 else f"{delivery.frames_here} frames"
-    text = f"{frames} in the output folder"
-    if delivery.kept:
-        text += f", {delivery.kept} older files left as they were"
-    box.label(text=text, icon="IMPORT")
-    if delivery.newest is not None:
-        icon = pictures.icon_of(delivery.newest)
-        if icon:
-            box.template_icon(icon_value=icon, scale=7.0)
-            caption = box.row()
-            caption.alignment = "CENTER"
-            caption.label(text=f"Frame {delivery.newest_frame}")
-
-
-def _draw_actions(box: Any, job: Any, delivery: Any) -> None:
-    from ...protocol.states import JOB_ENDED
-
-    row = box.row(align=True)
-    actions: list[tuple[str, str, str]] = []
-    if job.state not in JOB_ENDED:
-        actions.append(("resume", "Resume", "PLAY") if job.paused else ("pause", "Pause", "PAUSE"))
-        actions.append(("cancel", "Cancel", "X"))
-    if job.counts.failed or job.counts.cancelled:
-        actions.append(("retry", "Retry", "FILE_REFRESH"))
-    for action, text, icon in actions:
-        button = row.operator("rendermill.act", text=text, icon=icon)
-        button.job, button.action = job.id, action
-    if job.counts.done and (delivery is None or delivery.problem):
-        row.operator("rendermill.fetch", text="Fetch", icon="IMPORT").job = job.id
-    row = box.row(align=True)
-    row.operator("rendermill.open_page", text="Status Page", icon="URL").job = job.id
-    if delivery is not None and delivery.newest is not None:
-        folder = str(Path(delivery.newest).parent)
-        row.operator("rendermill.open_folder", text="Folder", icon="FILE_FOLDER").folder = folder
+def _draw_nodes(layout: Any, options: Any) -> None:
+    current = pump.state_if_loaded()
+    if current is None or not current.nodes:
+        return
+    chosen = properties.words_of(options.nodes)
+    names = sorted(node.name for node in current.nodes.values())
+    grid = layout.grid_flow(row_major=True, even_columns=True, align=True)
+    for name in names[:NODES_SHOWN]:
+        grid.operator("rendermill.choose_node", text=name, depress=name in chosen).node = name
 
 
 CLASSES = (
     RENDERMILL_PT_farm,
+    RENDERMILL_PT_scene,
     RENDERMILL_PT_findings,
     RENDERMILL_PT_options,
-    RENDERMILL_PT_jobs,
 )

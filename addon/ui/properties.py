@@ -57,6 +57,25 @@ class RENDERMILL_SceneProperties(bpy.types.PropertyGroup):
         name="Tags",
         description="Only nodes that have all of these tags take the job; separated by commas",
     )
+    nodes: bpy.props.StringProperty(
+        name="Nodes",
+        description="Names of the nodes that may take the job, separated by commas. Empty: any",
+    )
+    max_nodes: bpy.props.IntProperty(
+        name="Most Nodes",
+        description="How many nodes may work on the job at once; 0: as many as there are",
+        default=0,
+        min=0,
+        max=10_000,
+    )
+    scouts: bpy.props.BoolProperty(
+        name="Scout Frames First",
+        description=(
+            "Render the first, the middle and the last frame, then wait: the rest is rendered "
+            "when you approve them"
+        ),
+        default=False,
+    )
 
 
 class RENDERMILL_SessionProperties(bpy.types.PropertyGroup):
@@ -77,9 +96,9 @@ class RENDERMILL_SessionProperties(bpy.types.PropertyGroup):
     )
 
 
-def tags_of(text: str) -> tuple[str, ...]:
-    """Return the tags in a text, each once, in order."""
-    return tuple(dict.fromkeys(tag.strip() for tag in text.split(",") if tag.strip()))
+def words_of(text: str) -> tuple[str, ...]:
+    """Return what stands between commas, each once, in order: tags, names of nodes."""
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
 
 
 @bpy.app.handlers.persistent

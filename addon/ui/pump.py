@@ -7,6 +7,8 @@ lives in this module: Blender throws its own properties away when another file i
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +26,8 @@ BUSY_SECONDS = 0.05
 IDLE_SECONDS = 0.25
 """Pause of the timer when something was there and when nothing was."""
 HEADLESS_PAUSE_SECONDS = 0.02
+
+log = logging.getLogger(__name__)
 
 _REDRAWN = ("PROPERTIES", "PREFERENCES", "STATUSBAR")
 
@@ -131,12 +135,87 @@ def redraw() -> None:
                 area.tag_redraw()
 
 
+def tell(text: str) -> None:
+    """Show one sentence in the panel, until something else is asked for."""
+    state().notice = text
+
+
+def work() -> bool:
+    """Do what waits, for a few milliseconds; whether a panel has to be drawn anew."""
+    from ..client import artist
+    from . import errands, pictures, preferences, survey, viewer
+    from .farm_state import JOBS_SHOWN
+
+    current = state()
+    changed = drain()
+    changed |= errands.drain()
+    changed |= survey.work()
+    _look_around(current)
+    _ask_for_pictures(current)
+    here, others = current.shown_jobs(artist.submitter(), _blend())
+    for job in (*here[:JOBS_SHOWN], *others[:JOBS_SHOWN]):
+        picture = current.picture_of(job.id)
+        if picture is not None:
+            changed |= pictures.prepare(picture)
+    if current.newest is not None and preferences.get().show_newest:
+        viewer.follow(*current.newest)
+    return changed
+
+
+def _blend() -> str:
+    return os.path.normpath(bpy.data.filepath) if bpy.data.filepath else ""
+
+
+def _look_around(current: FarmState) -> None:
+    """Have looked at what lies on disks: which node runs here, which jobs the open file has."""
+    from . import errands, node_here, preferences
+
+    if node_here.is_time_to_look() and preferences.stored() is not None:
+        node_here.look(then=redraw)
+    blend = _blend()
+    if current.farm is None or (current.blend == blend and not current.is_blend_stale):
+        return
+    current.blend, current.is_blend_stale = blend, False
+    farm_id = current.farm.farm_id
+    if not blend:
+        current.blend_jobs = ()
+        return
+
+    def find() -> tuple[str, ...]:
+        from ..client.sent_jobs import jobs_of_blend
+
+        return jobs_of_blend(blend, farm_id)
+
+    def show(jobs: tuple[str, ...]) -> None:
+        if current.blend == blend:
+            current.blend_jobs = jobs
+
+    def failed(error: Exception) -> None:
+        log.warning("the jobs of the open file cannot be found: %s", error)
+
+    errands.begin(find, show, failed)
+
+
+def _ask_for_pictures(current: FarmState) -> None:
+    from ..client import artist
+    from ..client.following import FetchPicture
+
+    for job, frame in current.pictures_wanted(artist.submitter(), _blend()):
+        current.asked_pictures[job] = frame
+        current.picture_requests.add(send(FetchPicture(job, frame)))
+
+
 def _tick() -> float:
     if _state is None:
         return IDLE_SECONDS
-    if not drain():
+    try:
+        if not work():
+            return IDLE_SECONDS
+        redraw()
+    except Exception:
+        # Blender would take a timer that raises away, and the farm would seem to stand still.
+        log.exception("the farm's news could not be taken")
         return IDLE_SECONDS
-    redraw()
     return BUSY_SECONDS
 
 
@@ -154,17 +233,30 @@ def _load() -> None:
 def _begin() -> float | None:
     """First steps once Blender has its windows: load the client, then look for the farm."""
     global _is_loading  # noqa: PLW0603
-    from . import preferences
+    from . import node_here, preferences
 
     if _state is None and not _problem:
         if not _is_loading:
             _is_loading = True
             threading.Thread(target=_load, name="rendermill-load", daemon=True).start()
         return IDLE_SECONDS
-    if not _problem and preferences.get().connect_at_start:
-        connect(preferences.get().coordinator_url or None)
+    if not _problem:
+        wanted = preferences.get()
+        if wanted.connect_at_start:
+            connect(wanted.coordinator_url or None)
+        node_here.look(then=_start_node)
     redraw()
     return None
+
+
+def _start_node() -> None:
+    """Start the node on this computer where the artist wants one and none runs."""
+    from . import node_here, preferences
+
+    wanted = preferences.get()
+    if wanted.node_here and node_here.here.node is None:
+        node_here.start(wanted, then=redraw)
+    redraw()
 
 
 def register() -> None:
@@ -178,6 +270,11 @@ def register() -> None:
 def unregister() -> None:
     """Stop timer and thread, and forget everything."""
     global _state, _thread, _is_connecting, _problem
+    from . import errands, node_here, upkeep
+
+    errands.forget()
+    node_here.forget()
+    upkeep.forget()
     for timer in (_tick, _begin):
         if bpy.app.timers.is_registered(timer):
             bpy.app.timers.unregister(timer)

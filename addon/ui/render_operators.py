@@ -4,19 +4,24 @@ from __future__ import annotations
 
 # A property of Blender is written as an annotation that calls a function.
 # pyright: reportInvalidTypeForm=false
+import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import bpy
 
 from ...protocol.job import PRIORITY_MAX, PRIORITY_MIN, PRIORITY_NORMAL, FrameOrder, JobKind
-from . import preferences, properties, pump
+from ..scene.checks import Finding
+from . import preferences, properties, pump, survey, viewer
+from .layouts import draw_text
 from .packing import Packing, PackingRefused, sentence
 
 # Blender collects the properties of a base class only where that is no type of its own.
 _Operator = bpy.types.Operator if TYPE_CHECKING else object
+
+log = logging.getLogger(__name__)
 
 STEP_SECONDS = 0.02
 """Time for packing in one turn of the timer: below what a hand on the mouse notices."""
@@ -83,6 +88,7 @@ class _RenderOnFarm(_Operator):
     def execute(self, context: Any) -> set[Any]:
         """Send the scene and, with ``wait``, stay until every frame is here."""
         try:
+            self._know_nodes(context)
             packing = self._packing(context)
             for _ in packing.steps():
                 pass
@@ -92,6 +98,18 @@ class _RenderOnFarm(_Operator):
         except (PackingRefused, pump.ClientMissing) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
+        finally:
+            viewer.put_back()
+
+    def _know_nodes(self, context: Any) -> None:
+        """Wait for the farm where the scene names nodes: only the farm knows which those are."""
+        current = pump.state()
+        if not properties.words_of(context.scene.rendermill.nodes) or current.are_nodes_known:
+            return
+        pump.connect(preferences.get().coordinator_url or None)
+        pump.wait_for(lambda: current.are_nodes_known or current.link_text != "", lambda: None)
+        if not current.are_nodes_known:
+            raise PackingRefused(current.link_text)
 
     def _follow(self, context: Any, request: int) -> set[Any]:
         current = pump.state()
@@ -129,22 +147,33 @@ class _RenderOnFarm(_Operator):
             return self.execute(context)
         try:
             self._packing_now = self._packing(context)
-            pump.state()
-        except pump.ClientMissing as error:
+        except (PackingRefused, pump.ClientMissing) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         self._steps: Iterator[str] | None = self._packing_now.steps()
         self._request = 0
         self._bar = _StatusBar(context)
+        self._say("Looking for files")
         manager = context.window_manager
         self._timer = manager.event_timer_add(TIMER_SECONDS, window=context.window)
         manager.modal_handler_add(self)
         return {"RUNNING_MODAL"}
 
-    def modal(  # noqa: PLR0911 - one return for each thing that may happen
+    def modal(self, context: Any, event: Any) -> set[Any]:
+        """Pack a little, or show how the sending goes. Whatever happens, Blender gets back what
+        this has taken: its status bar, its keys."""
+        try:
+            return self._step(context, event)
+        except Exception as error:
+            log.exception("sending failed")
+            if self._steps is not None:
+                self._packing_now.discard()
+            self.report({"ERROR"}, f"Rendermill failed: {error!r}. Nothing of your file is lost.")
+            return self._end(context, {"CANCELLED"})
+
+    def _step(  # noqa: PLR0911 - one return for each thing that may happen
         self, context: Any, event: Any
     ) -> set[Any]:
-        """Pack a little, or show how the sending goes."""
         if event.type == "ESC" and event.value == "PRESS":
             return self._give_up(context)
         if event.type != "TIMER":
@@ -183,15 +212,18 @@ class _RenderOnFarm(_Operator):
                 step = next(self._steps, None)
                 if step is None:
                     self._steps = None
+                    pump.state().packing = ""
+                    survey.adopt(self._packing_now)
                     self._request = self._hand_over(self._packing_now)
                     self._report_warnings(self._packing_now)
                 else:
-                    self._bar.show(step, 0.0)
+                    self._say(step)
                     # Blender's save stops everything: let the status bar say so first.
                     if step.startswith("Saving"):
                         break
         except PackingRefused as error:
             self._steps = None
+            survey.adopt(self._packing_now)
             may_insist = self._packing_now.may_insist
             self._end(context, {"CANCELLED"})
             if may_insist and not self.send_anyway:
@@ -200,6 +232,10 @@ class _RenderOnFarm(_Operator):
                 self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         return {"RUNNING_MODAL"}
+
+    def _say(self, text: str) -> None:
+        pump.state().packing = text
+        self._bar.show(text, 0.0)
 
     def _ask(self) -> None:
         getattr(bpy.ops, "rendermill").send_anyway(  # noqa: B009 - unknown to Blender's stubs
@@ -224,6 +260,10 @@ class _RenderOnFarm(_Operator):
 
     def _end(self, context: Any, result: set[Any]) -> set[Any]:
         self._steps = None
+        current = pump.state_if_loaded()
+        if current is not None:
+            current.packing = ""
+        viewer.put_back()
         if self._timer is not None:
             context.window_manager.event_timer_remove(self._timer)
             self._timer = None
@@ -234,28 +274,22 @@ class _RenderOnFarm(_Operator):
 
     def _packing(self, context: Any) -> Packing:
         global last_packing  # noqa: PLW0603 - the newest attempt, for dialogs and panels
-        pump.state()
+        current = pump.state()
         from ..client import artist
 
-        options = context.scene.rendermill
-        session = context.window_manager.rendermill
+        # What is shown of another job is no part of this scene.
+        viewer.set_aside()
+        wanted = job_options(context.scene, current, self.kind)
+        options = wanted["options"]
         is_set = self.properties.is_property_set
-        text = self.frames.strip()
-        if not text and self.kind is JobKind.ANIMATION:
-            text = options.frames.strip()
+        if self.frames.strip():
+            options["frames"] = self.frames.strip()
+        if is_set("priority"):
+            options["priority"] = self.priority
+        options["name"] = self.job_name.strip()
         last_packing = Packing(
             scene=context.scene,
-            kind=self.kind,
-            options={
-                "frames": text or None,
-                "name": self.job_name.strip(),
-                "priority": self.priority if is_set("priority") else options.priority,
-                "order": FrameOrder(options.order),
-                "tags": properties.tags_of(options.tags),
-                "trust_scripts": session.trust_scripts,
-                "film_frames": options.film_frames,
-                "submitter": artist.submitter(),
-            },
+            **wanted,
             send_anyway=self.send_anyway,
             snapshots=artist.snapshots_dir(),
         )
@@ -279,6 +313,43 @@ class _RenderOnFarm(_Operator):
         for finding in packing.findings:
             if finding.severity.value in ("error", "warning"):
                 self.report({"WARNING"}, sentence(finding))
+
+
+def job_options(scene: Any, current: Any, kind: JobKind = JobKind.ANIMATION) -> dict[str, Any]:
+    """Return what a scene's own options make of its next job: arguments of `Packing`.
+
+    ``current``: the `FarmState`. Raises `PackingRefused` for nodes that the farm does not have.
+    """
+    from ..client import artist
+
+    own = scene.rendermill
+    names = properties.words_of(own.nodes)
+    ids, unknown = current.nodes_named(names)
+    if unknown:
+        listed = ", ".join(f'"{name}"' for name in unknown)
+        what = "has no node" if current.are_nodes_known else "is not found, so there is no node"
+        raise PackingRefused(
+            f"The farm {what} called {listed}. Choose other nodes under Output > Farm > Options."
+        )
+    frames = own.frames.strip() if kind is JobKind.ANIMATION else ""
+    session: Any = getattr(bpy.context.window_manager, "rendermill")  # noqa: B009
+    return {
+        "kind": kind,
+        "nodes": tuple(current.nodes.values()) if current.are_nodes_known else None,
+        "options": {
+            "frames": frames or None,
+            "priority": own.priority,
+            "order": FrameOrder(own.order),
+            "tags": properties.words_of(own.tags),
+            "nodes": ids,
+            "max_nodes": own.max_nodes,
+            # A single image has nothing to wait for.
+            "scouts": own.scouts and kind is JobKind.ANIMATION,
+            "trust_scripts": session.trust_scripts,
+            "film_frames": own.film_frames,
+            "submitter": artist.submitter(),
+        },
+    }
 
 
 class RENDERMILL_OT_render_animation(_RenderOnFarm, bpy.types.Operator):
@@ -320,7 +391,7 @@ class RENDERMILL_OT_send_anyway(bpy.types.Operator):
     def draw(self, context: Any) -> None:
         """Draw the findings, worst first."""
         if last_packing is not None:
-            draw_findings(self.layout, last_packing, width=_DIALOG_UNITS)
+            draw_findings(self.layout, last_packing.findings, width=_DIALOG_UNITS)
 
     def execute(self, context: Any) -> set[Any]:
         """Send."""
@@ -335,15 +406,23 @@ class RENDERMILL_OT_send_anyway(bpy.types.Operator):
         )
 
 
-def draw_findings(layout: Any, packing: Packing, *, width: int = 0) -> None:
+def draw_findings(layout: Any, findings: Sequence[Finding], *, width: int = 0) -> None:
     """Draw what the checks found, each with what to do; ``width`` as for `draw_text`."""
     icons = {"fatal": "CANCEL", "error": "ERROR", "warning": "INFO", "info": "BLANK1"}
-    for finding in packing.findings:
+    session: Any = getattr(bpy.context.window_manager, "rendermill")  # noqa: B009
+    for place, finding in enumerate(findings):
         box = layout.box()
-        preferences.draw_text(box, finding.what, icon=icons[finding.severity.value], width=width)
+        draw_text(box, finding.what, icon=icons[finding.severity.value], width=width)
         more = " ".join(part for part in (finding.why, finding.fix) if part)
         if more:
-            preferences.draw_text(box, more, width=width)
+            draw_text(box, more, width=width)
+        if finding.repair is not None:
+            button = box.operator(
+                "rendermill.repair", text=finding.repair.label, icon="TOOL_SETTINGS"
+            )
+            button.place, button.what = place, finding.what
+        elif finding.id.startswith("python_"):
+            box.prop(session, "trust_scripts")
 
 
 class _StatusBar:
@@ -384,7 +463,7 @@ class _Console:
 
     def show(self, current: Any, submission: Any) -> None:
         """Say what has changed since the last time."""
-        from .farm_state import job_text
+        from .wording import job_text
 
         if submission.is_sending:
             # A line for each stage, not for each chunk.

@@ -14,6 +14,8 @@ from rendermill.addon.ui.farm_state import (
     Link,
     Step,
     Submission,
+)
+from rendermill.addon.ui.wording import (
     duration_text,
     job_text,
     job_word,

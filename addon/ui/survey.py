@@ -1,0 +1,180 @@
+"""A look at the open scene before it is sent: its files, what changed since, what the checks say.
+
+It begins when a file is opened or saved and when the artist asks. It goes on in short steps of the
+pump's timer, like the packing it is made of; sizes are taken in a thread, for a network drive may
+take its time. It changes nothing, and a look that is overtaken by another file is dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import bpy
+
+from ...protocol.frames import FrameRangeError
+from ..scene.checks import Finding
+from . import errands, pump
+from .packing import Packing, PackingRefused
+
+if TYPE_CHECKING:
+    from ..client.sent_scenes import SceneSize
+
+STEP_SECONDS = 0.008
+"""Half a frame at 60 Hz: it is done while the artist works."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Report:
+    """What a look has found."""
+
+    scene: str
+    blend: str
+    taken: float
+    """Seconds since 1970."""
+    packing: Packing
+    size: SceneSize | None = None
+    """None while files are still being looked at."""
+    problem: str = ""
+    """Why the scene cannot be sent at all, one sentence."""
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What the checks have found, worst first."""
+        return self.packing.findings
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether the checks were made at all."""
+        return self.packing.is_checked
+
+    def is_about(self, scene: Any) -> bool:
+        """Whether it is about ``scene`` of the file that is open now."""
+        return (scene.name, bpy.data.filepath) == (self.scene, self.blend)
+
+
+latest: Report | None = None
+_packing: Packing | None = None
+_steps: Iterator[str] | None = None
+_is_wanted = False
+
+
+def want() -> None:
+    """Look at the open scene as soon as there is time."""
+    global _is_wanted, _steps
+    _is_wanted, _steps = True, None
+
+
+def is_under_way() -> bool:
+    """Whether a look is going on, or about to."""
+    return _is_wanted or _steps is not None
+
+
+def forget() -> None:
+    """Drop what is known and what is under way."""
+    global latest, _packing, _steps, _is_wanted
+    latest, _packing, _steps, _is_wanted = None, None, None, False
+
+
+def work(budget_seconds: float = STEP_SECONDS) -> bool:
+    """Go on for a while; whether a panel has to be drawn anew. Call it in the main thread."""
+    global _steps, _is_wanted, _packing  # noqa: PLW0603
+    end = time.perf_counter() + budget_seconds
+    if _is_wanted:
+        current, scene = pump.state_if_loaded(), _open_scene()
+        if current is None or scene is None or current.is_packing:
+            return False
+        _is_wanted = False
+        _packing = _new_packing(scene, current)
+        _steps = _packing.steps()
+    if _steps is None or _packing is None:
+        return False
+    try:
+        while time.perf_counter() < end:
+            if next(_steps, None) is None:
+                _take(_packing, "")
+                return True
+    except (PackingRefused, FrameRangeError) as error:
+        _take(_packing, str(error))
+        return True
+    except ReferenceError:
+        # The scene was deleted meanwhile, or undone away.
+        want()
+    except Exception:
+        _steps = None
+        log.exception("the scene could not be looked at")
+    return False
+
+
+def _open_scene() -> Any:
+    """The scene of the first window: a timer belongs to none."""
+    manager: Any = bpy.context.window_manager
+    return manager.windows[0].scene if manager.windows else bpy.context.scene
+
+
+def _new_packing(scene: Any, current: Any) -> Packing:
+    from ..client import artist
+    from .render_operators import job_options
+
+    return Packing(
+        scene=scene,
+        **job_options(scene, current),
+        snapshots=artist.snapshots_dir(),
+        send_anyway=True,
+        copies=False,
+    )
+
+
+def adopt(packing: Packing) -> None:
+    """Take over what the packing of the scene has found: it is newer than any look."""
+    global _is_wanted  # noqa: PLW0603
+    if packing.is_checked:
+        _is_wanted = False
+        _take(packing, "")
+
+
+def _take(packing: Packing, problem: str) -> None:
+    global latest, _steps  # noqa: PLW0603
+    from ..client.sent_scenes import measure
+
+    _steps = None
+    scene, blend = packing.about
+    report = latest = Report(scene, blend, time.time(), packing, problem=problem)
+    captured = packing.captured
+    if captured is None:
+        return
+    # The first is the copy of the .blend, which a look does not make.
+    paths = [file.source for file in captured.files[1:]]
+
+    def show(size: SceneSize) -> None:
+        report.size = size
+
+    def failed(error: Exception) -> None:
+        report.problem = f"The files of the scene cannot be looked at: {error}."
+
+    errands.begin(lambda: measure(captured.blend, captured.spec.scene, paths), show, failed)
+
+
+@bpy.app.handlers.persistent
+def _on_file(*_: Any) -> None:
+    want()
+
+
+def register() -> None:
+    """Look again whenever a file was opened or saved."""
+    for handlers in (bpy.app.handlers.load_post, bpy.app.handlers.save_post):
+        handlers.append(_on_file)
+    want()
+
+
+def unregister() -> None:
+    """Stop looking."""
+    for handlers in (bpy.app.handlers.load_post, bpy.app.handlers.save_post):
+        if _on_file in handlers:
+            handlers.remove(_on_file)
+    forget()

@@ -1,0 +1,97 @@
+"""How jobs, sizes and times are said to people."""
+
+from __future__ import annotations
+
+from ...protocol.states import JOB_ENDED, JobState
+from ...protocol.views import JobView
+
+_UNIT = 1024
+_SCOUTS_WAIT = "Its scout frames"
+"""How the farm's sentence begins when scout frames wait for approval."""
+
+
+def job_word(job: JobView) -> str:
+    """A job's state in one word."""
+    if job.paused and job.state not in JOB_ENDED:
+        return "Paused"
+    return job.state.value.capitalize()
+
+
+def job_fraction(job: JobView) -> float:
+    """Part of the frames that are done, 0 to 1; of the film once that is being encoded."""
+    if job.film is not None and job.state is JobState.ASSEMBLING:
+        return job.film.progress
+    counts = job.counts
+    total = counts.waiting + counts.leased + counts.done + counts.failed + counts.cancelled
+    return counts.done / total if total else 0.0
+
+
+def job_total(job: JobView) -> int:
+    """Frames of a job."""
+    counts = job.counts
+    return counts.waiting + counts.leased + counts.done + counts.failed + counts.cancelled
+
+
+def job_text(job: JobView) -> str:
+    """How far a job is, in a line: "87 of 250 frames, about 12 min left"."""
+    if job.film is not None and job.state is JobState.ASSEMBLING:
+        return f"Encoding film {job.film.progress:.0%}"
+    text = f"{job.counts.done} of {job_total(job)} frames"
+    if job.counts.failed:
+        text += f", {job.counts.failed} failed"
+    if job.state is JobState.DONE and job.started is not None and job.ended is not None:
+        return f"{text}, took {duration_text(job.ended - job.started)}"
+    left = left_text(job)
+    return f"{text}, {left}" if left else text
+
+
+def left_text(job: JobView) -> str:
+    """How long a job takes yet: "8 to 14 min left", "about 12 min left"; '' when unknown."""
+    if job.eta_seconds is None or job.state in JOB_ENDED or job.paused:
+        return ""
+    if job.eta_low_seconds is not None and job.eta_high_seconds is not None:
+        low, high = duration_text(job.eta_low_seconds), duration_text(job.eta_high_seconds)
+        if low != high:
+            number, _, unit = low.partition(" ")
+            # "8 to 14 min" where both are of one unit, "50 s to 2 min" where not.
+            same = unit == high.partition(" ")[2]
+            return f"{number if same else low} to {high} left"
+    return f"about {duration_text(job.eta_seconds)} left"
+
+
+def frame_text(job: JobView) -> str:
+    """The mean time of a frame: "14 s a frame"; '' before the first."""
+    if job.mean_frame_seconds is None:
+        return ""
+    seconds = job.mean_frame_seconds
+    return f"{seconds:.1f} s a frame" if seconds < 10 else f"{duration_text(seconds)} a frame"
+
+
+def waits_for_approval(job: JobView) -> bool:
+    """Whether its scout frames are rendered and the rest waits for the artist's word."""
+    return job.waiting_because.startswith(_SCOUTS_WAIT)
+
+
+def ago_text(seconds: float) -> str:
+    """How long ago something was: "just now", "3 min ago"."""
+    return "just now" if seconds < 5 else f"{duration_text(seconds)} ago"
+
+
+def size_text(count: int) -> str:
+    """Bytes as people read them: "1.4 MiB"."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < _UNIT:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"
+        value /= _UNIT
+    return f"{value:.1f} TiB"
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as people read it: "12 s", "3 min", "2 h 05 min"."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
