@@ -153,6 +153,8 @@ def fetch_wheels(platform: Platform, python: str, wheels: Path, scratch: Path) -
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
     command += ["--only-binary=:all:", "--require-hashes", "--no-deps", "--dest", str(wheels)]
     command += ["--implementation", "cp", "--python-version", python]
+    # A server that stumbles is asked again.
+    command += ["--retries", "10", "--timeout", "60"]
     for tag in (abi, "abi3", "none"):
         command += ["--abi", tag]
     for tag in platform.tags:

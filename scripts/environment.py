@@ -21,6 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = ROOT / ".envs"
 
+RETRIES, ANSWER_SECONDS = 10, 60
+"""How often, and how patiently, a server with packages is asked that stumbles."""
+
 _SCHEME = "1"
 """Raised when environments are made in another way, so that old ones are brought up to date."""
 
@@ -78,6 +81,7 @@ def ensure(environment: Environment) -> Path:
         _run([python, "-m", "venv", environment.folder])
     stamp.unlink(missing_ok=True)
     pip = [environment.interpreter, "-m", "pip", "--disable-pip-version-check", "install"]
+    pip += ["--retries", str(RETRIES), "--timeout", str(ANSWER_SECONDS)]
     # The lock is complete: --no-deps keeps pip from resolving it again, `check` proves it.
     _run([*pip, "--require-hashes", "--no-deps", "--progress-bar", "on", "-r", lock])
     _run([*pip, "--quiet", "--no-deps", "--no-build-isolation", "--editable", ROOT])
@@ -260,8 +264,10 @@ def _install_packages(packages: Sequence[str], purpose: str) -> None:
         raise SetupError(f"This machine lacks {purpose}. Install it with: sudo {command}")
     say(f"Installing {' '.join(packages)} ...")
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    _run([apt, "-qq", "update"], quiet)
-    _run([apt, "-qq", *command.split()[1:]], quiet)
+    # A server that stumbles is asked again, and another apt of this machine is waited for.
+    patient = [apt, "-qq", "-o", "Acquire::Retries=5", "-o", "DPkg::Lock::Timeout=300"]
+    _run([*patient, "update"], quiet)
+    _run([*patient, *command.split()[1:]], quiet)
 
 
 def _is_root() -> bool:

@@ -290,7 +290,7 @@ async def test_stop_gives_back_what_is_not_begun_and_finishes_the_rest(
     coordinator: Coordinator, start_node: StartNode
 ) -> None:
     manifest = coordinator.add_scene(SCENE)
-    node = await ready(coordinator, start_node, grace_seconds=30.0)
+    node = await ready(coordinator, start_node, grace_seconds=600.0)
     node.session.gate.clear()
     await coordinator.send(
         Assign(job="job-1", frames=(ref(1), ref(2)), manifest=manifest, spec=job_spec())
@@ -320,6 +320,8 @@ async def test_stop_twice_gives_the_running_frame_back(
     node.node.stop()
     await node.task
     assert (await coordinator.hears(LeasesReturned)).frames == (ref(1),)
+    # The node has ended; its last words may still be on their way.
+    await coordinator.hears(Goodbye)
     assert isinstance(coordinator.messages[-1], Goodbye)
 
 
