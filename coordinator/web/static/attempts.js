@@ -16,17 +16,20 @@ export class Attempts {
     this.newest = null;
     this.timer = 0;
     this.isLoaded = false;
+    this.isLoading = false;
     this.problem = "";
   }
 
   dispose() {
     clearTimeout(this.timer);
+    // Also what is on its way must not ask for more.
+    this.timer = -1;
     this.onChange = () => {};
   }
 
   /** Something happened to the job's frames: look again soon. */
   refresh() {
-    if (this.timer !== 0 || !this.isLoaded) return;
+    if (this.timer !== 0) return;
     this.timer = setTimeout(() => {
       this.timer = 0;
       this.load();
@@ -35,6 +38,12 @@ export class Attempts {
 
   /** Fetch what has ended since the last time, and what is in progress. */
   async load() {
+    // One at a time: of two answers the older one may come last.
+    if (this.isLoading) {
+      this.refresh();
+      return;
+    }
+    this.isLoading = true;
     const since = this.newest === null ? "" : `&ended_after=${(this.newest - OVERLAP_SECONDS).toFixed(3)}`;
     try {
       const fresh = [];
@@ -58,6 +67,7 @@ export class Attempts {
     } catch (error) {
       this.problem = error.message;
     }
+    this.isLoading = false;
     this.isLoaded = true;
     this.onChange();
   }

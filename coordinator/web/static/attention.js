@@ -111,7 +111,7 @@ class Item {
     this.hint = h("span", { class: "muted" });
     this.act = actionButton("", async () => {
       const { job, act } = this.item;
-      farm.setJob(await api.post(`${api.jobPath(job.id)}/${act}`, act === "retry" ? {} : undefined));
+      await farm.askJob(job.id, () => api.post(`${api.jobPath(job.id)}/${act}`, act === "retry" ? {} : undefined));
     });
     this.anchor = h("a", { class: "button" });
     this.anchor.addEventListener("click", (event) => {

@@ -2,7 +2,7 @@
 // notices that say how it went.
 
 import * as api from "./api.js";
-import { h, setAttribute, show } from "./dom.js";
+import { h, keepFocus, setAttribute, setText, show } from "./dom.js";
 import { frameTotal, isEnded } from "./farm.js";
 
 const NOTICE_MS = 8000;
@@ -67,7 +67,7 @@ export function actionButton(label, act, kind = "", needs = "steer") {
 export class JobControls {
   constructor(farm, job, { onRemoved = null } = {}) {
     this.job = job;
-    const act = (verb, body) => async () => farm.setJob(await api.post(`${api.jobPath(this.job.id)}/${verb}`, body));
+    const act = (verb, body) => () => farm.askJob(this.job.id, () => api.post(`${api.jobPath(this.job.id)}/${verb}`, body));
     this.pause = actionButton("Pause", act("pause"));
     this.resume = actionButton("Resume", act("resume"), "primary");
     this.retry = actionButton("Retry", act("retry"));
@@ -96,6 +96,10 @@ export class JobControls {
 
   update(job) {
     this.job = job;
+    keepFocus(this.element, () => this.draw(job));
+  }
+
+  draw(job) {
     const ended = isEnded(job);
     const lost = job.counts.failed + job.counts.cancelled;
     show(this.pause, !ended && !job.paused);
@@ -103,7 +107,7 @@ export class JobControls {
     show(this.cancel, !ended);
     show(this.retry, lost > 0);
     const text = lost > 0 ? `Retry ${lost === frameTotal(job) ? "all" : lost.toLocaleString("en-GB")}` : "Retry";
-    if (this.retry.textContent !== text) this.retry.textContent = text;
+    setText(this.retry, text);
     show(this.remove, ended);
   }
 }

@@ -39,6 +39,16 @@ export function show(element, visible) {
 }
 
 /**
+ * Run `change`. Where it hides the control that has the focus, the first one of the same group that
+ * is shown gets it: a keyboard must not fall off the page because its button did its work.
+ */
+export function keepFocus(group, change) {
+  const held = group.contains(document.activeElement) ? document.activeElement : null;
+  change();
+  if (held?.hidden) [...group.querySelectorAll("button")].find((button) => !button.hidden)?.focus();
+}
+
+/**
  * Children of one element, one for each item, kept by key and in order.
  * `make(item)` returns `{ element, update(item) }`.
  */
@@ -52,6 +62,7 @@ export class KeyedList {
   /** Bring the children in line with `items`; `key(item)` names each one. */
   set(items, key) {
     const wanted = new Set(items.map(key));
+    const held = this.parent.contains(document.activeElement) ? document.activeElement : null;
     for (const [name, row] of this.rows) {
       if (!wanted.has(name)) {
         row.element.remove();
@@ -67,10 +78,11 @@ export class KeyedList {
         this.rows.set(name, row);
       }
       row.update(item);
-      // Moving an element drops its focus, so only those out of place are moved.
       if (row.element === next) next = next.nextElementSibling;
       else this.parent.insertBefore(row.element, next);
     }
+    // Moving an element drops its focus.
+    if (held !== null && held !== document.activeElement && held.isConnected) held.focus({ preventScroll: true });
   }
 
   /** Update the child of one key where it stands; false when there is none. */

@@ -22,6 +22,8 @@ export class Farm extends EventTarget {
     this.summary = null;
     this.jobs = new Map();
     this.nodes = new Map();
+    /** Ids of jobs that the farm has forgotten while this page was open. */
+    this.removed = new Set();
     this.nextJobs = null;
     this.connection = "connecting";
     /** The job whose frames are followed: { id, frames, order, isLoaded, problem, log }. */
@@ -55,36 +57,43 @@ export class Farm extends EventTarget {
 
   async load() {
     // The sequence is read first: whatever happens during the other requests is told again.
-    this.summary = await api.get("/farm");
-    this.sequence = this.summary.sequence;
-    const nodes = await api.get("/nodes");
-    this.nodes = new Map(nodes.nodes.map((node) => [node.id, node]));
-    this.jobs = new Map();
-    this.nextJobs = null;
-    await this.loadMoreJobs();
-    // Newest first: an old job that is still open may stand many pages behind.
-    while (this.nextJobs !== null && this.openJobs() < this.summary.jobs_open) {
-      await this.loadMoreJobs();
-    }
+    const summary = await api.get("/farm");
+    const { nodes } = await api.get("/nodes");
+    const jobs = new Map();
+    let next = null;
+    do {
+      next = await this.fetchJobs(jobs, next);
+      // Newest first: an old job that is still open may stand many pages behind.
+    } while (next !== null && openJobs(jobs) < summary.jobs_open);
+    // Taken over at once, so that nothing half fetched is ever shown.
+    this.summary = summary;
+    this.sequence = summary.sequence;
+    this.nodes = new Map(nodes.map((node) => [node.id, node]));
+    this.jobs = jobs;
+    this.nextJobs = next;
     if (this.watched !== null) await this.loadFrames();
     this.pending.everything = true;
     this.schedule();
   }
 
+  /** Jobs that are not ended. */
   openJobs() {
-    let open = 0;
-    for (const job of this.jobs.values()) if (!isEnded(job)) open += 1;
-    return open;
+    return openJobs(this.jobs);
   }
 
   /** Fetch the next page of jobs, older than those already here. */
   async loadMoreJobs() {
-    const after = this.nextJobs === null ? "" : `&after=${encodeURIComponent(this.nextJobs)}`;
-    const page = await api.get(`/jobs?limit=${JOBS_PER_PAGE}${after}`);
-    for (const job of page.jobs) if (!this.jobs.has(job.id)) this.jobs.set(job.id, job);
-    this.nextJobs = page.next;
+    this.nextJobs = await this.fetchJobs(this.jobs, this.nextJobs);
     this.pending.everything = true;
     this.schedule();
+  }
+
+  // A job that was told or removed while the page was on its way is newer than the page.
+  async fetchJobs(jobs, from) {
+    const after = from === null ? "" : `&after=${encodeURIComponent(from)}`;
+    const page = await api.get(`/jobs?limit=${JOBS_PER_PAGE}${after}`);
+    for (const job of page.jobs) if (!jobs.has(job.id) && !this.removed.has(job.id)) jobs.set(job.id, job);
+    return page.next;
   }
 
   /** Follow the frames of one job; null follows none. */
@@ -105,7 +114,7 @@ export class Farm extends EventTarget {
     try {
       if (!this.jobs.has(watched.id)) {
         const detail = await api.get(api.jobPath(watched.id));
-        this.jobs.set(watched.id, detail.job);
+        if (!this.jobs.has(watched.id)) this.jobs.set(watched.id, detail.job);
       }
       const fresh = new Map();
       let after = "";
@@ -158,6 +167,7 @@ export class Farm extends EventTarget {
     clearTimeout(this.retryTimer);
     try {
       const summary = await api.get("/farm");
+      if (this.isStopped || this.source !== null) return;
       const isSameFarm = summary.farm_id === this.summary.farm_id;
       // A lower number is another history: a farm set up anew, or restored from a copy.
       if (!isSameFarm || summary.sequence < this.sequence) await this.load();
@@ -168,7 +178,7 @@ export class Farm extends EventTarget {
       this.retryMs = Math.min(this.retryMs * 2, RETRY_MOST_MS);
       return;
     }
-    this.follow();
+    if (!this.isStopped) this.follow();
   }
 
   setConnection(state) {
@@ -195,7 +205,7 @@ export class Farm extends EventTarget {
     this.schedule();
   }
 
-  /** Take over a job's view, from an event or from the answer to an action. */
+  /** Take over a job's view. */
   setJob(job) {
     const before = this.jobs.get(job.id);
     this.jobs.set(job.id, job);
@@ -207,7 +217,25 @@ export class Farm extends EventTarget {
     this.schedule();
   }
 
+  /**
+   * Ask for something that is answered with a job's view. What the stream has told meanwhile is
+   * newer than the answer, which then counts for nothing. Throws ApiError.
+   */
+  async askJob(id, ask) {
+    const before = this.jobs.get(id);
+    const job = await ask();
+    if (this.jobs.get(id) === before) this.setJob(job);
+  }
+
+  /** The same for a node. */
+  async askNode(id, ask) {
+    const before = this.nodes.get(id);
+    const node = await ask();
+    if (this.nodes.get(id) === before) this.setNode(node);
+  }
+
   removeJob(id) {
+    this.removed.add(id);
     this.jobs.delete(id);
     this.pending.order = true;
     this.schedule();
@@ -317,6 +345,12 @@ class WatchedJob {
     }
     if (this.log.length > LOG_LINES_KEPT) this.log.splice(0, this.log.length - LOG_LINES_KEPT);
   }
+}
+
+function openJobs(jobs) {
+  let open = 0;
+  for (const job of jobs.values()) if (!isEnded(job)) open += 1;
+  return open;
 }
 
 /** Whether a job does nothing more by itself. */

@@ -17,6 +17,7 @@ export class FramePanel {
     this.number = null;
     this.known = "";
     this.timer = 0;
+    this.run = 0;
     this.title = h("h2", { tabindex: -1 });
     this.pill = new Pill();
     this.close = h("button", { type: "button", class: "quiet", "aria-label": "Close frame" }, "×");
@@ -32,8 +33,7 @@ export class FramePanel {
     this.attempts = h("div");
     this.log = h("a");
     this.retry = actionButton("Render this frame again", async () => {
-      const job = await api.post(`${api.jobPath(this.jobId)}/retry`, { frames: String(this.number) });
-      farm.setJob(job);
+      await farm.askJob(jobId, () => api.post(`${api.jobPath(jobId)}/retry`, { frames: String(this.number) }));
     });
     this.element = h(
       "aside",
@@ -59,7 +59,11 @@ export class FramePanel {
 
   /** Show a frame; null closes the panel. */
   open(number) {
-    if (number !== this.number) this.known = "";
+    if (number !== this.number) {
+      this.known = "";
+      this.run += 1;
+      this.attempts.replaceChildren();
+    }
     this.number = number;
     show(this.element, number !== null);
     if (number !== null) this.update();
@@ -67,6 +71,7 @@ export class FramePanel {
 
   /** Draw what is known of the frame and fetch its attempts when it moved on. */
   update() {
+    if (this.number === null) return;
     const frame = this.farm.watched?.frames.get(this.number);
     if (frame === undefined) {
       setText(this.title, `Frame ${this.number}`);
@@ -150,14 +155,16 @@ export class FramePanel {
   }
 
   async fetchAttempts(number) {
+    // An answer that was overtaken by a later one is old.
+    const run = ++this.run;
     let attempts;
     try {
       attempts = (await api.get(api.framePath(this.jobId, number))).attempts;
     } catch (error) {
-      if (number === this.number) this.attempts.replaceChildren(h("p", { class: "problem-text" }, error.message));
+      if (run === this.run) this.attempts.replaceChildren(h("p", { class: "problem-text" }, error.message));
       return;
     }
-    if (number !== this.number) return;
+    if (run !== this.run) return;
     this.attempts.replaceChildren();
     if (attempts.length === 0) return;
     this.attempts.append(h("h3", {}, "Attempts"), ...attempts.map(attemptItem).reverse());

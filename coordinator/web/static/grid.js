@@ -33,6 +33,7 @@ export class FrameGrid {
       "aria-describedby": "field-help",
       "aria-valuemin": 0,
       "aria-valuemax": 0,
+      "aria-disabled": "true",
     });
     this.tip = h("div", { class: "tip", "aria-hidden": "true", hidden: true });
     this.filter = null;
@@ -66,6 +67,8 @@ export class FrameGrid {
     this.order = order;
     this.frames = frames;
     this.places = new Map(order.map((frame, index) => [frame, index]));
+    // Nothing to choose from until the frames are here.
+    setAttribute(this.canvas, "aria-disabled", order.length === 0 ? "true" : null);
     setAttribute(this.canvas, "aria-valuemin", order[0] ?? 0);
     setAttribute(this.canvas, "aria-valuemax", order.at(-1) ?? 0);
     this.layout();

@@ -41,7 +41,7 @@ export async function jobNodes(farm, jobId) {
       max_nodes: most.valueAsNumber || 0,
       tags: tags.value.split(",").map((tag) => tag.trim()).filter(Boolean),
     };
-    farm.setJob(await api.patch(api.jobPath(jobId), body));
+    await farm.askJob(jobId, () => api.patch(api.jobPath(jobId), body));
     notify("Saved. Frames that are being rendered elsewhere are still taken.");
   }, "primary");
   draw();

@@ -183,11 +183,17 @@ class Head {
     this.failure = h("p", { class: "problem-text" });
     this.priority = h("input", { type: "number", min: 0, max: PRIORITY_MOST, id: "priority", class: "short" });
     this.controls = null;
-    this.approve = actionButton("Approve the rest", async () => farm.setJob(await api.post(`${api.jobPath(id)}/approve`)), "primary");
+    this.approve = actionButton("Approve the rest", () => farm.askJob(id, () => api.post(`${api.jobPath(id)}/approve`)), "primary");
     this.archive = h("a", { class: "button", href: api.archiveUrl(id), download: "" }, "Download frames");
     this.film = h("a", { class: "button", href: api.filmUrl(id), download: "" }, "Download film");
     const setPriority = actionButton("Set", async () => {
-      farm.setJob(await api.patch(api.jobPath(id), { priority: this.priority.valueAsNumber }));
+      await farm.askJob(id, () => api.patch(api.jobPath(id), { priority: this.priority.valueAsNumber }));
+      this.isTyped = false;
+    });
+    // What was typed stays until it is set, whatever the farm says meanwhile.
+    this.isTyped = false;
+    this.priority.addEventListener("input", () => {
+      this.isTyped = true;
     });
     this.priorityForm = h("form", { class: "priority", "data-needs": "steer" }, h("label", { for: "priority" }, "Priority"), this.priority, setPriority);
     this.priorityForm.addEventListener("submit", (event) => {
@@ -227,7 +233,7 @@ class Head {
     setText(this.failure, job.problem);
     show(this.failure, job.problem !== "");
     show(this.approve, /^Its scout frames/.test(job.waiting_because));
-    if (document.activeElement !== this.priority) this.priority.value = String(job.priority);
+    if (!this.isTyped && document.activeElement !== this.priority) this.priority.value = String(job.priority);
     show(this.priorityForm, !isEnded(job));
     show(this.archive, job.counts.done > 0);
     setText(this.archive, `Download ${count(job.counts.done, "frame")}`);
@@ -283,8 +289,9 @@ class RenderAgain {
     this.range = h("input", { type: "text", id: "some-frames", placeholder: "1-10, 40", autocomplete: "off", spellcheck: "false" });
     this.render = actionButton("Render again", async () => {
       if (!this.range.value.trim()) throw new Error("Say which frames, like 1-10, 40.");
-      farm.setJob(await api.post(`${api.jobPath(id)}/retry`, { frames: this.range.value.trim() }));
+      await farm.askJob(id, () => api.post(`${api.jobPath(id)}/retry`, { frames: this.range.value.trim() }));
       this.range.value = "";
+      draw();
     });
     this.download = h("a", { class: "button", download: "" }, "Download");
     const draw = () => {

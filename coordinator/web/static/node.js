@@ -108,6 +108,10 @@ class Settings {
       this.problem,
       h("div", { class: "buttons" }, this.save, this.reset),
     );
+    this.isTyped = false;
+    this.form.addEventListener("input", () => {
+      this.isTyped = true;
+    });
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.save.click();
@@ -118,7 +122,7 @@ class Settings {
   update(node) {
     const key = JSON.stringify([node.settings, node.farm_settings]);
     // Whoever is typing keeps what they have typed.
-    if (key === this.shown || this.form.contains(document.activeElement)) return;
+    if (key === this.shown || this.isTyped) return;
     this.fill(node);
   }
 
@@ -139,7 +143,8 @@ class Settings {
   async patch(body) {
     try {
       const node = await api.patch(`/nodes/${encodeURIComponent(this.id)}`, body);
-      this.farm.setNode(node);
+      this.isTyped = false;
+      await this.farm.askNode(this.id, async () => node);
       this.fill(node);
     } catch (error) {
       setText(this.problem, error.message);
@@ -170,6 +175,7 @@ class History {
   constructor(id) {
     this.id = id;
     this.timer = 0;
+    this.run = 0;
     this.next = null;
     this.body = h("tbody");
     this.none = h("p", { class: "muted" }, "Loading …");
@@ -199,15 +205,19 @@ class History {
   }
 
   async load(before) {
+    // An answer that was overtaken by a later one is old.
+    const run = ++this.run;
     const query = before === null ? "" : `?before=${encodeURIComponent(before)}`;
     let page;
     try {
       page = await api.get(`/nodes/${encodeURIComponent(this.id)}/history${query}`);
     } catch (error) {
+      if (run !== this.run) return;
       setText(this.none, error.message);
       show(this.none, true);
       return;
     }
+    if (run !== this.run) return;
     const rows = page.attempts.map(historyRow);
     if (before === null) this.body.replaceChildren(...rows);
     else this.body.append(...rows);

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { actionButton } from "./controls.js";
-import { h, KeyedList, setAttribute, setText, show } from "./dom.js";
+import { h, keepFocus, KeyedList, setAttribute, setText, show } from "./dom.js";
 import { bytes, count, moment, percent, version } from "./format.js";
 import { Pill, ProgressBar } from "./words.js";
 
@@ -110,9 +110,7 @@ export class NodeCard {
     this.blenders = h("ul", { class: "blenders" });
     this.tags = h("p", { class: "tags" });
     this.probed = "";
-    const act = (verb) => async () => {
-      farm.setNode(await api.post(`/nodes/${encodeURIComponent(this.node.id)}/${verb}`));
-    };
+    const act = (verb) => () => farm.askNode(this.node.id, () => api.post(`/nodes/${encodeURIComponent(this.node.id)}/${verb}`));
     this.drain = actionButton("Drain", act("drain"), "", "nodes");
     this.drain.title = "Finish what it renders, then take nothing new";
     this.resume = actionButton("Resume", act("enable"), "primary", "nodes");
@@ -121,6 +119,15 @@ export class NodeCard {
     this.enable = actionButton("Enable", act("enable"), "primary", "nodes");
     this.forgive = actionButton("Forgive", act("forgive"), "", "nodes");
     this.forgive.title = "Forget its failures: jobs that keep away from it may use it again";
+    this.actions = h(
+      "div",
+      { class: "buttons", role: "group", "aria-label": `Actions for ${node.name}` },
+      this.enable,
+      this.resume,
+      this.drain,
+      this.disable,
+      this.forgive,
+    );
     this.element = h(
       "article",
       { class: "card node-card", "aria-label": `Node ${node.name}` },
@@ -131,15 +138,7 @@ export class NodeCard {
       this.blenders,
       this.tags,
       this.facts,
-      h(
-        "div",
-        { class: "buttons", role: "group", "aria-label": `Actions for ${node.name}` },
-        this.enable,
-        this.resume,
-        this.drain,
-        this.disable,
-        this.forgive,
-      ),
+      this.actions,
     );
   }
 
@@ -172,11 +171,13 @@ export class NodeCard {
     );
     this.updateMachine(machine);
     const isTaking = ["idle", "rendering", "joining", "unavailable"].includes(node.state);
-    show(this.drain, isTaking);
-    show(this.disable, node.state !== "disabled");
-    show(this.resume, node.state === "draining");
-    show(this.enable, node.state === "disabled");
-    show(this.forgive, this.isWhole);
+    keepFocus(this.actions, () => {
+      show(this.drain, isTaking);
+      show(this.disable, node.state !== "disabled");
+      show(this.resume, node.state === "draining");
+      show(this.enable, node.state === "disabled");
+      show(this.forgive, this.isWhole);
+    });
   }
 
   // Machines change rarely and cards are updated often: the lists are only rebuilt on a change.

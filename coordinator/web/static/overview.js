@@ -50,7 +50,10 @@ export class Overview {
     }
     if (changes.everything || changes.order) {
       const jobs = [...this.farm.jobs.values()].sort((a, b) => b.created - a.created);
+      const held = this.heldJob();
       for (const section of this.sections) section.set(jobs);
+      // A job that moved to another section takes the keyboard's place along.
+      if (held !== null && !this.element.contains(document.activeElement)) this.focus(held);
       show(this.empty, jobs.length === 0);
       show(this.older, this.farm.nextJobs !== null);
       return;
@@ -59,6 +62,16 @@ export class Overview {
       const job = this.farm.jobs.get(id);
       if (job) for (const section of this.sections) section.list.patch(id, job);
     }
+  }
+
+  /** Id of the job whose card has the focus; null where none has. */
+  heldJob() {
+    return document.activeElement?.closest(".job-card")?.dataset.job ?? null;
+  }
+
+  focus(job) {
+    const card = [...this.element.querySelectorAll(".job-card")].find((one) => one.dataset.job === job);
+    (card?.querySelector(".job-title a") ?? document.getElementById("main")).focus({ preventScroll: true });
   }
 
   dispose() {
@@ -128,7 +141,7 @@ class JobCard {
     this.controls = new JobControls(farm, job);
     this.element = h(
       "article",
-      { class: "card job-card" },
+      { class: "card job-card", "data-job": job.id },
       h("a", { class: "job-picture", href, tabindex: -1, "aria-hidden": "true" }, this.picture.element),
       h(
         "div",

@@ -66,6 +66,8 @@ export class Tabs {
     let content = tab.again ? undefined : this.made.get(tab.name);
     if (content === undefined) {
       setAttribute(this.panel, "aria-busy", "true");
+      // Nothing of the tab before may be taken for this one's.
+      this.panel.replaceChildren(h("p", { class: "muted" }, "Loading …"));
       try {
         content = await tab.make();
         this.made.set(tab.name, content);

@@ -6,9 +6,10 @@ security policy.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ NEEDS_CHROMIUM = pytest.mark.skipif(
 )
 WAIT_MS = 60_000
 """For what takes milliseconds on a machine that does nothing else."""
+POLL_SECONDS = 0.05
 
 _VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) => {
@@ -32,11 +34,31 @@ document.addEventListener("securitypolicyviolation", (event) => {
 
 @dataclass
 class Seat:
-    """A browser with one page open."""
+    """A browser with one page open.
+
+    A complaint that begins with one of ``expected`` belongs to the test; a test may add to it. They
+    are told apart at the end, for the browser tells of them when it likes.
+    """
 
     page: Page
     context: BrowserContext
     complaints: list[str] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+
+    def listen(self) -> None:
+        """Note what the browser complains of from now on."""
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on(
+            "console",
+            lambda message: (
+                self.complaints.append(message.text) if message.type == "error" else None
+            ),
+        )
+
+    @property
+    def unexpected(self) -> list[str]:
+        """Complaints that nobody expected."""
+        return [text for text in self.complaints if not text.startswith(("\0", *self.expected))]
 
 
 @contextlib.asynccontextmanager
@@ -52,15 +74,21 @@ async def chromium() -> AsyncIterator[Browser]:
             await browser.close()
 
 
-@contextlib.asynccontextmanager
-async def seated(
-    url: str, token: str, *, where: str = "/", expected: tuple[str, ...] = (), **options: Any
-) -> AsyncIterator[Seat]:
-    """A page signed in with ``token``, live, at ``where``.
+def refused(status: int) -> str:
+    """How the browser's own complaint begins when the coordinator has answered ``status``."""
+    return f"Failed to load resource: the server responded with a status of {status}"
 
-    ``expected`` are beginnings of complaints that belong to the test; ``options`` are those of
-    Playwright's ``new_context``.
-    """
+
+async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until the farm says that it is so."""
+    async with asyncio.timeout(WAIT_MS / 1000):
+        while not await is_so():  # noqa: ASYNC110 the farm's own answer is waited for
+            await asyncio.sleep(POLL_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def opened(**options: Any) -> AsyncIterator[Seat]:
+    """A page that has gone nowhere yet; ``options`` are those of Playwright's ``new_context``."""
     expect.set_options(timeout=WAIT_MS)
     async with chromium() as browser:
         context = await browser.new_context(
@@ -70,15 +98,22 @@ async def seated(
         await context.add_init_script(_VIOLATIONS)
         page = await context.new_page()
         seat = Seat(page, context)
-        page.on("pageerror", lambda error: seat.complaints.append(str(error)))
-        page.on(
-            "console",
-            lambda message: (
-                seat.complaints.append(message.text) if message.type == "error" else None
-            ),
-        )
-        await page.goto(f"{url}/#token={token}&to={where}")
-        await expect(page.locator(".connection[data-state=live]")).to_be_visible()
+        seat.listen()
         yield seat
-        left = [text for text in seat.complaints if not text.startswith(expected or ("\0",))]
-        assert left == []
+
+
+@contextlib.asynccontextmanager
+async def seated(
+    url: str, token: str, *, where: str = "/", expected: tuple[str, ...] = (), **options: Any
+) -> AsyncIterator[Seat]:
+    """A page signed in with ``token``, live, at ``where``, and no complaint at the end.
+
+    ``expected`` are beginnings of complaints that belong to the test; ``options`` are those of
+    Playwright's ``new_context``.
+    """
+    async with opened(**options) as seat:
+        seat.expected.extend(expected)
+        await seat.page.goto(f"{url}/#token={token}&to={where}")
+        await expect(seat.page.locator(".connection[data-state=live]")).to_be_visible()
+        yield seat
+        assert seat.unexpected == [], seat.unexpected

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import expect
 from rendermill.protocol.messages import Assign, FrameStarted, LogLines
 
-from .browser import NEEDS_CHROMIUM, seated
+from .browser import NEEDS_CHROMIUM, refused, seated
 
 axe = pytest.importorskip(
     "axe_playwright_python.async_playwright",
@@ -32,7 +32,9 @@ async def test_no_page_has_a_serious_finding(
         await node.render(lambda: len(node.accepted) >= 3)
         await node.send(LogLines(lines=(HOSTILE, "Warning: something"), frame=None))
         found: dict[str, list[str]] = {}
-        async with seated(coordinator.url, coordinator.token, color_scheme=scheme) as seat:
+        async with seated(
+            coordinator.url, coordinator.token, color_scheme=scheme, reduced_motion="reduce"
+        ) as seat:
             page = seat.page
             for where, shown in (
                 ("#/", ".job-card"),
@@ -58,9 +60,16 @@ async def test_no_page_has_a_serious_finding(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_signing_in_has_no_serious_finding(coordinator: Any, farm: Any, scheme: str) -> None:
-    where = coordinator.url
-    async with seated(where, coordinator.token, color_scheme=scheme) as seat:
+async def test_signing_in_has_no_serious_finding(coordinator: Any, scheme: str) -> None:
+    # What was asked for before is refused when it arrives behind the end of the session.
+    ended = (refused(401),)
+    async with seated(
+        coordinator.url,
+        coordinator.token,
+        color_scheme=scheme,
+        reduced_motion="reduce",
+        expected=ended,
+    ) as seat:
         await seat.page.get_by_role("button", name="Sign out").click()
         await expect(seat.page.locator(".sign-in")).to_be_visible()
         await expect(seat.page.get_by_role("alert")).not_to_be_empty()

@@ -7,9 +7,7 @@ import re
 import zipfile
 from typing import Any
 
-import pytest
 from playwright.async_api import expect
-from rendermill.coordinator.farm.config import FarmConfig
 from rendermill.protocol.messages import (
     Assign,
     FailureKind,
@@ -18,22 +16,12 @@ from rendermill.protocol.messages import (
     FrameStarted,
 )
 from rendermill.protocol.states import FrameState, JobState
-from rendermill.protocol.views import FramePage, JobDetail
+from rendermill.protocol.views import FrameDetail, FramePage, JobDetail
 from rendermill.wire import blobs
 
-from .browser import NEEDS_CHROMIUM, seated
+from .browser import NEEDS_CHROMIUM, refused, seated, until
 
 pytestmark = NEEDS_CHROMIUM
-
-
-PATIENT = FarmConfig(heartbeat_seconds=600, suspect_seconds=3000, lease_seconds=3600)
-"""The nodes here say nothing while the page is looked at, however slow the machine is."""
-
-
-@pytest.fixture
-async def coordinator(start: Any) -> Any:
-    """A running coordinator that forgives silence."""
-    return await start(config=PATIENT)
 
 
 async def submitted(farm: Any, scene: Any, frames: str, **changes: object) -> Any:
@@ -46,11 +34,17 @@ async def detail(farm: Any, job: Any) -> JobDetail:
     return await farm.get(f"/api/v1/jobs/{job.id}", JobDetail)
 
 
-async def fail_a_frame(node: Any, reason: str) -> None:
-    """Begin the next frame that comes, and fail it."""
+async def fail_a_frame(farm: Any, node: Any, reason: str, failures: int = 1) -> None:
+    """Begin the next frame that comes and fail it; return when the farm counts so many failures."""
     ref = (await node.receive_a(Assign)).frames[0]
     await node.send(FrameStarted(frame=ref))
     await node.send(FrameFailed(frame=ref, kind=FailureKind.SCENE, reason=reason))
+
+    async def is_counted() -> bool:
+        where = f"/api/v1/jobs/{ref.job}/frames/{ref.frame}"
+        return (await farm.get(where, FrameDetail)).frame.failures == failures
+
+    await until(is_counted)
 
 
 def seat_at(coordinator: Any, where: str, **options: Any) -> Any:
@@ -73,21 +67,30 @@ async def test_nodes_limit_and_tags_are_chosen(coordinator, farm, scene, make_no
         await page.get_by_label("Most nodes at once").fill("2")
         await page.get_by_label("Tags a node must have").fill("gpu, fast")
         await page.get_by_role("button", name="Save").click()
-        await expect(page.locator(".notice:not(.problem)")).to_contain_text("Saved")
+
+        async def is_limited() -> bool:
+            return (await detail(farm, job)).spec.max_nodes == 2
+
+        await until(is_limited)
         spec = (await detail(farm, job)).spec
         assert spec.requires.nodes == (atlas.node,)
         assert spec.requires.tags == ("gpu", "fast")
         assert spec.max_nodes == 2
         # The form shows what holds now, and takes it back.
         await page.get_by_role("tab", name="Frames").click()
+        await expect(page.get_by_role("slider", name="Frames")).to_be_visible()
         await page.get_by_role("tab", name="Nodes").click()
         await expect(page.get_by_label("atlas")).to_be_checked()
         await expect(page.get_by_label("Most nodes at once")).to_have_value("2")
         await page.get_by_label("Any node that can render it").check()
         await page.get_by_label("Tags a node must have").fill("")
         await page.get_by_role("button", name="Save").click()
-        await expect(page.locator(".notice:not(.problem)")).to_have_count(2)
-        assert (await detail(farm, job)).spec.requires.nodes == ()
+
+        async def is_anybody() -> bool:
+            requires = (await detail(farm, job)).spec.requires
+            return (requires.nodes, requires.tags) == ((), ())
+
+        await until(is_anybody)
 
 
 async def test_scouts_are_looked_at_and_approved(coordinator, farm, scene, make_node):
@@ -107,8 +110,10 @@ async def test_failed_frames_are_retried_where_they_are_told(coordinator, farm, 
     job = await submitted(farm, scene, "1")
     node = make_node(farm)
     async with node.connected():
+        failures = 0
         while (await detail(farm, job)).job.state is not JobState.FAILED:
-            await fail_a_frame(node, "The camera is missing.")
+            failures += 1
+            await fail_a_frame(farm, node, "The camera is missing.", failures)
         async with seat_at(coordinator, "/") as seat:
             item = seat.page.locator(".attention-list li", has_text="1 frame failed")
             await expect(item).to_contain_text("The camera is missing.")
@@ -133,7 +138,7 @@ async def test_chosen_frames_are_rendered_again(coordinator, farm, scene, make_n
             await expect(page.locator("#some-frames")).to_have_value("")
             await node.render(lambda: len(node.accepted) == 9)
             await expect(page.locator(".job-head .pill")).to_have_text("Done")
-            seat.complaints.clear()  # The browser reports the refusal of frame 99 itself.
+            seat.expected.append(refused(404))  # Frame 99.
     frames = (await farm.get(f"/api/v1/jobs/{job.id}/frames", FramePage)).frames
     assert [one.frame for one in frames if one.generation == 2] == [2, 3, 5]
 
@@ -204,7 +209,7 @@ async def test_the_timeline_shows_a_failure_and_the_retry_as_they_happen(
     job = await submitted(farm, scene, "1")
     node = make_node(farm)
     async with node.connected():
-        await fail_a_frame(node, "Blender said no.")
+        await fail_a_frame(farm, node, "Blender said no.")
         async with seat_at(coordinator, f"/jobs/{job.id}/timeline") as seat:
             page = seat.page
             await expect(page.get_by_role("tabpanel")).to_contain_text("1 failure")

@@ -9,7 +9,7 @@ from typing import Any
 from playwright.async_api import Page, expect
 from rendermill.protocol.states import FrameState
 
-from .browser import NEEDS_CHROMIUM, WAIT_MS
+from .browser import NEEDS_CHROMIUM, WAIT_MS, until
 from .served_farm import ServedFarm, large_farm, render_history
 from .test_page import small_farm, visit
 
@@ -57,6 +57,8 @@ async def test_a_state_leaves_its_frames_bright_and_arrows_walk_over_them():
         await button.click()
         await expect(button).to_have_attribute("aria-pressed", "true")
         field = page.get_by_role("slider", name="Frames")
+        # Keys have nothing to move over before the frames are here.
+        await expect(field).to_be_enabled()
         await field.focus()
         await page.keyboard.press("Home")
         await page.keyboard.press("ArrowRight")
@@ -123,7 +125,11 @@ async def test_the_player_scrubs_changes_speed_and_opens_the_full_size():
         await page.get_by_label("Speed").select_option("0.5")
         await page.get_by_label("Quality").select_option("full")
         await wait_for(page, "document.querySelector('.player-picture').width >= 320")
-        assert any(path.endswith("/100/preview") for _, path in farm.requests)
+
+        async def is_asked_for() -> bool:
+            return any(path.endswith("/100/preview") for _, path in farm.requests)
+
+        await until(is_asked_for)
         await page.get_by_role("group", name="Player").focus()
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("img", name="Frame 100 at full size")).to_be_visible()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from playwright.async_api import expect
@@ -20,11 +19,9 @@ from rendermill.protocol.messages import (
 from rendermill.protocol.states import NodeState
 from rendermill.protocol.views import JobDetail, NodeHistory, NodeView
 
-from .browser import NEEDS_CHROMIUM, seated
+from .browser import NEEDS_CHROMIUM, seated, until
 
 pytestmark = NEEDS_CHROMIUM
-
-POLL_SECONDS = 0.05
 
 
 async def test_a_node_shows_what_it_renders_and_has_rendered(
@@ -155,6 +152,12 @@ async def test_why_a_frame_failed_stands_in_the_history(
         await node.send(FrameStarted(frame=ref))
         reason = "Blender fell over <b>it</b>."
         await node.send(FrameFailed(frame=ref, kind=FailureKind.CRASH, reason=reason))
+
+        async def is_noted() -> bool:
+            history = await farm.get(f"/api/v1/nodes/{node.node}/history", NodeHistory)
+            return len(history.attempts) > 0
+
+        await until(is_noted)
         async with seated(coordinator.url, coordinator.token, where=f"/nodes/{node.node}") as seat:
             row = seat.page.locator(".history tbody tr").first
             await expect(row).to_contain_text("Crashed")
@@ -177,9 +180,12 @@ async def test_a_forgiven_node_gets_frames_again_at_once(
         await node.send(FrameStarted(frame=ref))
         reason = "The GPU went away."
         await node.send(FrameFailed(frame=ref, kind=FailureKind.NODE, reason=reason))
+
         # A machine that fails by itself rests: what it held is taken back.
-        while (await farm.get(f"/api/v1/jobs/{job.id}", JobDetail)).job.counts.leased:  # noqa: ASYNC110 the farm's own answer is waited for
-            await asyncio.sleep(POLL_SECONDS)
+        async def is_resting() -> bool:
+            return (await farm.get(f"/api/v1/jobs/{job.id}", JobDetail)).job.counts.leased == 0
+
+        await until(is_resting)
         await seat.page.get_by_role("button", name="Forgive", exact=True).click()
         assert (await node.receive_a(Assign)).job == job.id
 

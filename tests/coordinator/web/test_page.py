@@ -9,48 +9,26 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import pytest
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import Page, expect
 from rendermill.protocol.states import FrameState, JobState, NodeState
 
-from .browser import NEEDS_CHROMIUM, WAIT_MS, chromium
+from .browser import NEEDS_CHROMIUM, Seat, opened, refused, seated, until
 from .served_farm import HOSTILE, TOKEN, ServedFarm, large_farm
 
 pytestmark = NEEDS_CHROMIUM
 
 
-@dataclass
-class Visit:
-    page: Page
-    context: BrowserContext
-    url: str
-    complaints: list[str]
-
-
 @asynccontextmanager
-async def visit(farm: ServedFarm, *, where: str = "", width: int = 1280) -> AsyncIterator[Visit]:
+async def visit(farm: ServedFarm, *, where: str = "", width: int = 1280) -> AsyncIterator[Seat]:
     """A signed-in page on ``where`` ("#/nodes"), and no complaint of the browser at the end."""
-    complaints: list[str] = []
-    expect.set_options(timeout=WAIT_MS)
-    async with farm.serve() as url, chromium() as browser:
-        context = await browser.new_context(viewport={"width": width, "height": 800})
-        context.set_default_timeout(WAIT_MS)
-        page = await context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "console",
-            lambda message: complaints.append(message.text) if message.type == "error" else None,
-        )
-        await page.goto(f"{url}/#token={TOKEN}")
-        await expect(page.locator(".connection[data-state=live]")).to_be_visible()
+    viewport = {"width": width, "height": 800}
+    async with farm.serve() as url, seated(url, TOKEN, viewport=viewport) as seat:
         if where:
-            await page.evaluate("where => { location.hash = where }", where)
-        yield Visit(page, context, url, complaints)
-        hacked = await page.evaluate("window.hacked")
-    assert hacked is None
-    assert complaints == []
+            await seat.page.evaluate("where => { location.hash = where }", where)
+        yield seat
+        assert await seat.page.evaluate("window.hacked") is None
 
 
 def small_farm() -> ServedFarm:
@@ -71,10 +49,8 @@ async def test_the_token_of_the_link_signs_in_and_leaves_the_address():
 
 async def test_a_visitor_without_a_token_gets_the_form_and_a_wrong_token_a_sentence():
     farm = small_farm()
-    expect.set_options(timeout=WAIT_MS)
-    async with farm.serve() as url, chromium() as browser:
-        page = await browser.new_page()
-        page.set_default_timeout(WAIT_MS)
+    async with farm.serve() as url, opened() as seat:
+        page = seat.page
         await page.goto(url)
         await expect(page.get_by_role("heading", name="Sign in to the farm")).to_be_visible()
         await expect(page.get_by_role("navigation")).to_be_hidden()
@@ -157,7 +133,7 @@ async def test_pause_cancel_and_a_refusal():
         farm.set_frame("job0000", 5, FrameState.FAILED)
         await page.get_by_role("button", name="Retry 1", exact=True).click()
         await expect(page.locator(".notice")).to_contain_text("nothing failed")
-        seen.complaints.clear()  # The browser reports the 409 itself.
+        seen.expected.append(refused(409))
         await page.get_by_role("button", name="Cancel").click()
         await page.get_by_role("button", name="Cancel the job").click()
         await expect(page.get_by_role("heading", name="Ended 1")).to_be_visible()
@@ -213,7 +189,11 @@ async def test_a_changed_frame_changes_its_cell():
         assert before == await cell_colour(seen.page, 4)
         farm.set_frame("job0000", 6, FrameState.FAILED)
         await expect(seen.page.locator(".state-filter")).to_contain_text("1 failed")
-        assert await cell_colour(seen.page, 5) != before
+
+        async def is_painted() -> bool:
+            return await cell_colour(seen.page, 5) != before
+
+        await until(is_painted)
         assert await cell_colour(seen.page, 4) == before
 
 
@@ -233,13 +213,12 @@ async def test_a_frame_shows_its_picture_files_attempts_and_is_rendered_again():
     farm = small_farm()
     async with visit(farm, where="#/jobs/job0000/frames/2") as seen:
         panel = seen.page.locator(".frame-panel")
-        await expect(panel.get_by_role("img")).to_have_js_property("complete", True)
-        assert await panel.get_by_role("img").evaluate("image => image.naturalWidth") == 320
+        await expect(panel.get_by_role("img")).to_have_js_property("naturalWidth", 320)
         await expect(panel.get_by_role("link", name="shot_0002.png")).to_be_visible()
         await expect(panel.locator(".attempt")).to_contain_text("atlas")
         await panel.get_by_role("button", name="Render this frame again").click()
         await expect(seen.page.locator(".notice")).to_be_visible()
-        seen.complaints.clear()  # The browser reports the 409 itself.
+        seen.expected.append(refused(409))
         assert farm.bodies == [{"frames": "2"}]
 
 
@@ -255,7 +234,7 @@ async def test_nodes_are_filtered():
 async def test_a_job_that_is_not_there_is_said_to_be_missing():
     async with visit(small_farm(), where="#/jobs/nothing") as seen:
         await expect(seen.page.get_by_role("alert")).to_have_text("There is no such job.")
-        seen.complaints.clear()  # The browser reports the 404 itself.
+        seen.expected.append(refused(404))
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 from rendermill.protocol.messages import Assign, FrameStarted, JobScript, LogLines
 from rendermill.protocol.states import FrameState, JobState, NodeState
 from rendermill.protocol.views import FrameDetail, JobDetail, NodePage
 
-from .browser import NEEDS_CHROMIUM, WAIT_MS, chromium
-
-_REFUSED = "Failed to load resource: the server responded with a status of 404"
+from .browser import NEEDS_CHROMIUM, opened, refused, seated, until
 
 pytestmark = NEEDS_CHROMIUM
 
 
-@asynccontextmanager
-async def signed_in(coordinator: Any, *, refusals: int = 0) -> AsyncIterator[Page]:
-    """The page, signed in by its link; at the end the browser has complained of ``refusals``."""
-    complaints: list[str] = []
-    expect.set_options(timeout=WAIT_MS)
-    async with chromium() as browser:
-        page = await browser.new_page()
-        page.set_default_timeout(WAIT_MS)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "console",
-            lambda message: complaints.append(message.text) if message.type == "error" else None,
-        )
-        credentials = coordinator.credentials
-        await page.goto(f"{credentials.url}/#token={credentials.token}")
-        await expect(page.locator(".connection[data-state=live]")).to_be_visible()
-        yield page
-    assert [text.split(" (")[0] for text in complaints] == [_REFUSED] * refusals
+def signed_in(coordinator: Any, *expected: str) -> Any:
+    """A seat, signed in by the link the coordinator prints."""
+    return seated(coordinator.credentials.url, coordinator.credentials.token, expected=expected)
 
 
 async def test_a_job_from_queued_to_its_last_picture(coordinator, farm, scene, make_node):
-    async with signed_in(coordinator) as page:
+    async with signed_in(coordinator) as seat:
+        page = seat.page
         await expect(page.get_by_role("heading", name="No jobs yet")).to_be_visible()
         shot = scene("1-5")
         await shot.upload(farm)
@@ -55,7 +37,7 @@ async def test_a_job_from_queued_to_its_last_picture(coordinator, farm, scene, m
             panel = page.locator(".frame-panel")
             await expect(panel.get_by_role("link", name="f_0003.png")).to_be_visible()
             await expect(panel.locator(".attempt")).to_contain_text("box")
-            assert await panel.get_by_role("img").evaluate("image => image.naturalWidth") == 8
+            await expect(panel.get_by_role("img")).to_have_js_property("naturalWidth", 8)
             await panel.get_by_role("button", name="Render this frame again").click()
             await expect(page.locator(".state-filter")).to_contain_text("1 rendering")
             await node.render(lambda: len(node.accepted) == 6)
@@ -72,16 +54,21 @@ async def test_pause_priority_cancel_and_remove_reach_the_farm(coordinator, farm
     async def now() -> Any:
         return (await farm.get(f"/api/v1/jobs/{job.id}", JobDetail)).job
 
-    async with signed_in(coordinator) as page:
+    async with signed_in(coordinator) as seat:
+        page = seat.page
         await page.get_by_role("link", name="shot", exact=True).click()
         await page.get_by_role("button", name="Pause").click()
         await expect(page.locator(".job-head .pill")).to_have_text("Paused")
         assert (await now()).paused
         await page.get_by_label("Priority").fill("90")
         await page.get_by_role("button", name="Set").click()
+
+        async def is_set() -> bool:
+            return (await now()).priority == 90
+
+        await until(is_set)
         await page.get_by_role("button", name="Resume").click()
         await expect(page.locator(".job-head .pill")).to_have_text("Queued")
-        assert (await now()).priority == 90
         await page.get_by_role("button", name="Cancel").click()
         await page.get_by_role("button", name="Cancel the job").click()
         await expect(page.locator(".job-head .pill")).to_have_text("Cancelled")
@@ -98,7 +85,8 @@ async def test_settings_files_script_and_log(coordinator, farm, scene, make_node
     job = await shot.submit(farm)
     node = make_node(farm)
     # The script is asked for once before there is one.
-    async with signed_in(coordinator, refusals=1) as page, node.connected():
+    async with signed_in(coordinator, refused(404)) as seat, node.connected():
+        page = seat.page
         await page.get_by_role("link", name="shot", exact=True).click()
         panel = page.get_by_role("tabpanel")
         await page.get_by_role("tab", name="Settings").click()
@@ -119,7 +107,8 @@ async def test_settings_files_script_and_log(coordinator, farm, scene, make_node
 
 async def test_a_node_is_drained_and_goes_away(coordinator, farm, make_node):
     node = make_node(farm)
-    async with signed_in(coordinator) as page:
+    async with signed_in(coordinator) as seat:
+        page = seat.page
         await page.get_by_role("link", name="Nodes", exact=True).click()
         await expect(page.get_by_role("heading", name="No nodes yet")).to_be_visible()
         async with node.connected():
@@ -142,10 +131,8 @@ async def test_the_page_lives_through_a_restart_of_the_coordinator(start, scene)
         await shot.upload(farm)
         await shot.submit(farm)
     port = int(first.credentials.url.rsplit(":", 1)[1])
-    expect.set_options(timeout=WAIT_MS)
-    async with chromium() as browser:
-        page = await browser.new_page()
-        page.set_default_timeout(WAIT_MS)
+    async with opened() as seat:
+        page = seat.page
         await page.goto(f"{first.credentials.url}/#token={first.credentials.token}")
         await expect(page.locator(".connection[data-state=live]")).to_be_visible()
         await first.stop()

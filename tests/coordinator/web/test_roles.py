@@ -11,13 +11,11 @@ from rendermill.coordinator.identity.roles import Role
 from rendermill.protocol.messages import Assign, FrameStarted
 from rendermill.protocol.views import JobView, Visitor
 
-from .browser import NEEDS_CHROMIUM, chromium, seated
+from .browser import NEEDS_CHROMIUM, opened, seated
 
 pytestmark = NEEDS_CHROMIUM
 
-STEERING = {"Pause", "Resume", "Cancel", "Retry", "Remove", "Set", "Render this frame again"}
 NODES = {"Drain", "Disable", "Enable", "Resume"}
-HARMLESS = "button:visible:not([data-needs])"
 
 
 async def pages(page: Page, job: JobView, node: str) -> list[set[str]]:
@@ -33,8 +31,11 @@ async def pages(page: Page, job: JobView, node: str) -> list[set[str]]:
     ):
         await page.evaluate("where => { location.hash = where }", where)
         await expect(page.locator(ready).first).to_be_visible()
-        found = await page.locator("button[data-needs]:visible, input[data-needs]:visible").all()
-        seen.append({(await one.inner_text()).strip() for one in found})
+        # In one go: the page is live, and what is listed one by one may change in between.
+        found = await page.locator("button[data-needs], input[data-needs]").evaluate_all(
+            "all => all.filter((one) => one.checkVisibility()).map((one) => one.innerText.trim())"
+        )
+        seen.append(set(found))
     return seen
 
 
@@ -122,8 +123,8 @@ async def test_signing_out_ends_the_session_of_the_browser(coordinator: Any) -> 
 
 async def test_the_token_of_a_machine_is_refused_with_a_sentence(coordinator: Any) -> None:
     token = await coordinator.tokens.issue("a node", Role.NODE)
-    async with chromium() as browser:
-        page = await browser.new_page()
+    async with opened() as seat:
+        page = seat.page
         await page.goto(coordinator.url)
         await page.get_by_label("Token").fill(token)
         await page.get_by_role("button", name="Sign in").click()

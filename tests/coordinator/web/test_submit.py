@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from ...local_farms import local_farm
-from .browser import NEEDS_CHROMIUM, Seat, seated
+from .browser import NEEDS_CHROMIUM, Seat, refused, seated
 
 pytestmark = NEEDS_CHROMIUM
 LOOKED_MS = 240_000
@@ -79,7 +79,7 @@ async def test_a_folder_becomes_a_job_and_its_frames(served: Any, folder: Path) 
         ]
         spec = served.ask("GET", f"/api/v1/jobs/{job['id']}")["spec"]
         assert spec["outputs"][0]["folder"] == ""
-        seat.complaints[:] = [text for text in seat.complaints if "status of 422" not in text]
+        seat.expected.append(refused(422))
 
 
 async def test_what_was_sent_is_not_sent_again(served: Any, folder: Path) -> None:
