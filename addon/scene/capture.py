@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,8 @@ def capture(
     return CapturedScene(
         spec=spec,
         files=_scene_files(tree, blend, snapshot, found),
-        missing=(*found.missing, *_refused(tree, found)),
-        warnings=(*warnings, *tree.refused.values()),
+        missing=(*found.missing, *_refused(tree, found), *_twins(tree, blend, found)),
+        warnings=tuple(warnings),
         scratch=snapshot.parent if snapshot is not None else None,
         blend=blend if bpy.data.filepath else "",
         notes=_notes(found),
@@ -199,6 +200,23 @@ def _scene_files(
             taken.add(place.casefold())
             files.append(SceneFile(Path(path), place))
     return tuple(files)
+
+
+def _twins(tree: Tree, blend: str, found: Dependencies) -> Iterator[MissingFile]:
+    """Yield the files that cannot travel because another one has the same name but for case."""
+    first = {tree.places[blend].casefold(): blend}
+    for path, user in found.files.items():
+        place = tree.places.get(path)
+        other = path if place is None else first.setdefault(place.casefold(), path)
+        if other != path and not _is_same_file(path, other):
+            yield MissingFile(Path(path), user)
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
 
 
 def _refused(tree: Tree, found: Dependencies) -> tuple[MissingFile, ...]:

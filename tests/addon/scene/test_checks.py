@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rendermill.addon.scene import compat
+from rendermill.addon.scene import compat, file_checks, outputs
 from rendermill.addon.scene.capture import capture
-from rendermill.addon.scene.checks import Finding, Severity, check
+from rendermill.addon.scene.checks import Finding, RepairError, Severity, check
 from rendermill.protocol.job import JobKind
+from rendermill.protocol.machine import BlenderInfo, Machine
+
+from .test_farm_checks import node
 
 pytestmark = pytest.mark.bpy
 
@@ -211,8 +215,8 @@ def test_particles_and_rigid_bodies(workshop: Any, good: Any):
     assert findings(good) == []
 
 
-def test_simulation_zone(workshop: Any, good: Any):
-    cube: Any = bpy.data.objects["Cube"]
+def zone(cube: Any) -> Any:
+    """Give an object a simulation zone that is kept on disk; return the modifier."""
     group = bpy.data.node_groups.new("group", "GeometryNodeTree")
     for in_out in ("INPUT", "OUTPUT"):
         group.interface.new_socket("Geometry", in_out=in_out, socket_type="NodeSocketGeometry")
@@ -227,6 +231,12 @@ def test_simulation_zone(workshop: Any, good: Any):
     modifier.node_group = group
     if hasattr(modifier, "bake_target"):
         modifier.bake_target = "DISK"
+    return modifier
+
+
+def test_simulation_zone(workshop: Any, good: Any):
+    cube: Any = bpy.data.objects["Cube"]
+    modifier = zone(cube)
     (text,) = said(good, Severity.ERROR)
     assert "simulation zone" in text
     good.frame_end = 2
@@ -311,3 +321,329 @@ def test_datablock_that_its_library_no_longer_has(workshop: Any, cycles_scene: A
 def test_gpu_without_one_here(good: Any):
     good.cycles.device = "GPU"
     assert any("no GPU enabled" in text for text in said(good, Severity.INFO))
+
+
+# --- repairs ---------------------------------------------------------------------------------
+
+
+def found_one(scene: Any, kind: str, **options: Any) -> Finding:
+    (finding,) = [item for item in findings(scene, **options) if item.id == kind]
+    return finding
+
+
+def mend(scene: Any, kind: str, **options: Any) -> None:
+    """Apply the repair of the one finding of a kind, after which it is not found any more."""
+    finding = found_one(scene, kind, **options)
+    assert finding.repair is not None
+    assert not finding.repair.opens_dialog
+    finding.repair.apply()
+    assert kind not in [item.id for item in findings(scene, **options)]
+
+
+def test_a_camera_of_the_scene_is_offered(good: Any):
+    camera = good.camera
+    good.camera = None
+    repair = found_one(good, "no_camera").repair
+    assert repair is not None
+    assert repair.label == 'Use "Camera"'
+    mend(good, "no_camera")
+    assert good.camera == camera
+    good.camera = None
+    bpy.data.objects.remove(camera)
+    assert found_one(good, "no_camera").repair is None
+    with pytest.raises(RepairError, match='There is no camera "Camera" in the scene any more'):
+        repair.apply()
+
+
+def test_view_layers_and_single_layer_are_mended(good: Any):
+    good.view_layers.new("second")
+    for layer in good.view_layers:
+        layer.use = False
+    mend(good, "no_view_layer")
+    good.render.use_single_layer = True
+    mend(good, "single_layer")
+
+
+def test_the_gpu_is_given_up_where_nobody_has_one(good: Any):
+    good.cycles.device = "GPU"
+    mend(good, "gpu_not_here")
+    assert good.cycles.device == "CPU"
+
+
+def test_dialogs_need_a_window(workshop: Any, cycles_scene: Any):
+    cycles_scene.render.filepath = "//out/"
+    finding = found_one(cycles_scene, "unsaved")
+    assert finding.repair is not None
+    assert finding.repair.opens_dialog
+    with pytest.raises(RepairError, match="Blender runs without one"):
+        finding.repair.apply()
+
+
+def test_a_file_that_was_never_saved_is_said(workshop: Any, cycles_scene: Any):
+    cycles_scene.render.filepath = str(workshop.folder / "out") + "/"
+    finding = found_one(cycles_scene, "unsaved")
+    assert finding.severity is Severity.WARNING
+    workshop.save()
+    assert findings(cycles_scene) == []
+
+
+def test_frames_may_go_beside_the_file(workshop: Any, good: Any):
+    good.render.filepath = str(workshop.text("a file", "x")) + "/f_"
+    mend(good, "output")
+    assert good.render.filepath == "//render/f_"
+    good.render.filepath = "D:\\renders\\f_"
+    assert "a path of Windows" in found_one(good, "output").what
+    mend(good, "output")
+    good.render.filepath = "//out/" + "n" * 220
+    assert "a name of" in found_one(good, "long_name").what
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def use(path: Path) -> Any:
+    image = bpy.data.images.load(str(path))
+    image.use_fake_user = True
+    return image
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names and drives")
+def test_names_that_no_windows_node_can_have(workshop: Any, good: Any):
+    use(workshop.png("what?.png"))
+    use(workshop.png("aux.png"))
+    texts = sorted(findings(good), key=lambda item: item.what, reverse=True)
+    assert "'what?.png' has '?' in it, which Windows does not allow in names." in texts[0].what
+    assert "'aux.png' is a name that Windows keeps for itself." in texts[1].what
+    assert [item.id for item in findings(good)] == ["forbidden_name"] * 2
+    for item in texts:
+        assert item.repair is not None
+        item.repair.apply()
+    assert findings(good) == []
+    assert all(image.packed_file for image in bpy.data.images)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names and drives")
+def test_two_files_that_differ_by_case_only(workshop: Any, good: Any):
+    use(workshop.png("wood.png"))
+    if (workshop.folder / "WOOD.png").exists():
+        pytest.skip("This file system takes both names for one file.")
+    use(workshop.png("Wood.png", (0, 255, 0)))
+    mend(good, "same_name")
+    assert findings(good) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names and drives")
+def test_drives_that_are_not_here(workshop: Any, good: Any):
+    for path in (
+        "Q:\\tex\\a.png",
+        "Q:\\tex\\b.png",
+        "\\\\nas\\store\\c.png",
+        "/Volumes/Film/d.png",
+    ):
+        image = bpy.data.images.new("away", 4, 4)
+        image.source, image.filepath_raw, image.use_fake_user = "FILE", path, True
+    texts = [item.what for item in findings(good) if item.id == "unreachable_drive"]
+    assert len(texts) == 3
+    assert texts[0].startswith("2 files lie on Q:, which cannot be reached from here: ")
+    assert texts[1].startswith("1 file lies on \\\\nas\\store, which")
+    assert texts[2].startswith("1 file lies on /Volumes/Film, which")
+    assert "missing_file" not in [item.id for item in findings(good)]
+
+
+def test_which_drive_is_away(tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setattr(file_checks, "_MOUNTS", (str(tmp_path / "mnt"), str(tmp_path / "media")))
+    (tmp_path / "mnt/nas").mkdir(parents=True)
+    (tmp_path / "media/anna/stick").mkdir(parents=True)
+    away = file_checks.unreachable_drive
+    assert away(f"{tmp_path}/mnt/nas/tex/wood.png") == ""
+    assert away(f"{tmp_path}/mnt/old/tex/wood.png") == f"{tmp_path}/mnt/old"
+    assert away(f"{tmp_path}/mnt/wood.png") == ""
+    assert away(f"{tmp_path}/media/anna/stick/wood.png") == ""
+    assert away(f"{tmp_path}/media/anna/disk/wood.png") == f"{tmp_path}/media/anna/disk"
+    assert away("/home/anna/wood.png") == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all files")
+def test_files_that_may_not_be_read(workshop: Any, good: Any):
+    path = workshop.png("secret.png")
+    use(path)
+    path.chmod(0)
+    assert str(path) in found_one(good, "unreadable_file").what
+
+
+# --- where frames go -----------------------------------------------------------------------------
+
+
+def file_output(good: Any, folder: str) -> Any:
+    tree = compositor(good)
+    sink = (
+        "NodeGroupOutput" if hasattr(good, "compositing_node_group") else "CompositorNodeComposite"
+    )
+    tree.nodes.new(sink)
+    node = tree.nodes.new("CompositorNodeOutputFile")
+    compat.set_image_format(node.format, "PNG")
+    compat.set_file_output_folder(node, folder)
+    if hasattr(node, "file_output_items"):
+        node.file_output_items.clear()
+        node.file_output_items.new("RGBA", "image")
+    return node
+
+
+def test_file_output_to_an_absolute_place(workshop: Any, good: Any):
+    folder = workshop.folder / "project" / "passes"
+    node = file_output(good, str(folder))
+    finding = found_one(good, "absolute_output")
+    assert (finding.severity, finding.may_send) == (Severity.WARNING, True)
+    folder.mkdir()
+    assert found_one(good, "absolute_output").severity is Severity.INFO
+    mend(good, "absolute_output")
+    assert compat.file_output_folder(node) == "//passes"
+    assert outputs.node_output(node) == (str(folder), "")
+
+
+def test_names_that_two_scenes_share(workshop: Any, good: Any):
+    other = bpy.data.scenes.new("Second")
+    other.render.filepath = good.render.filepath
+    compat.set_image_format(other.render.image_settings, "PNG")
+    assert findings(good) == []  # Nobody could render that one: it has no camera.
+    other.camera = good.camera
+    finding = found_one(good, "shared_names")
+    assert 'and so does "Second".' in finding.what
+    mend(good, "shared_names")
+    assert good.render.filepath == "//out/Scene/f_"
+    assert other.render.filepath == "//out/f_"
+
+
+# --- add-ons -------------------------------------------------------------------------------------
+
+
+def test_nodes_and_handlers_of_add_ons(good: Any):
+    class Tree(bpy.types.NodeTree):
+        bl_idname = "RendermillTestTree"
+        bl_label = "Forest"
+        bl_icon = "NONE"
+        __module__ = "bl_ext.user_default.growing_trees.nodes"
+
+    class Shade(bpy.types.ShaderNodeCustomGroup):
+        bl_idname = "RendermillTestShade"
+        bl_label = "Test"
+        bl_icon = "NONE"
+        __module__ = "old_shades"
+
+    def grow(scene: Any) -> None:
+        del scene
+
+    grow.__module__ = "growing_trees.handlers"
+    for kind in (Tree, Shade):
+        bpy.utils.register_class(kind)
+    bpy.app.handlers.frame_change_pre.append(grow)
+    try:
+        bpy.data.node_groups.new("forest", "RendermillTestTree").use_fake_user = True
+        material = bpy.data.materials.new("bark")
+        material.use_fake_user = True
+        if not material.node_tree:
+            material.use_nodes = True
+        material.node_tree.nodes.new("RendermillTestShade").name = "rough"
+        errors = [item.what for item in findings(good) if item.id == "add_on_nodes"]
+        assert errors == [
+            'Forest "forest" needs the add-on growing_trees.',
+            'Node "rough" of Material "bark" needs the add-on old_shades.',
+        ]
+        assert found_one(good, "add_on_handlers").what == (
+            "The add-on growing_trees takes part in every frame (frame_change_pre)."
+        )
+    finally:
+        bpy.app.handlers.frame_change_pre.remove(grow)
+        for group in list(bpy.data.node_groups):
+            bpy.data.node_groups.remove(group)
+        for kind in (Tree, Shade):
+            bpy.utils.unregister_class(kind)
+    finding = found_one(good, "unknown_nodes")
+    assert 'Node "rough" of Material "bark"' in finding.what
+
+
+# --- simulations ---------------------------------------------------------------------------------
+
+
+def test_simulations_are_baked_by_their_button(workshop: Any, good: Any):
+    bpy.ops.mesh.primitive_plane_add()
+    plane = bpy.context.object
+    cache = plane.modifiers.new("Cloth", "CLOTH").point_cache
+    cache.frame_end = 2
+    mend(good, "unbaked", frames="1-2")
+    mend(good, "partly_baked", frames="1-4")
+    assert (cache.is_baked, cache.frame_end) == (True, 4)
+    bpy.ops.rigidbody.world_add()
+    bpy.context.view_layer.objects.active = plane
+    bpy.ops.rigidbody.object_add()
+    mend(good, "unbaked", frames="1-3")
+
+
+def test_disk_caches_that_lost_files(workshop: Any, good: Any):
+    bpy.ops.mesh.primitive_plane_add()
+    plane = bpy.context.object
+    cache = plane.modifiers.new("Cloth", "CLOTH").point_cache
+    cache.frame_end, cache.use_disk_cache = 6, True
+    bake(plane, cache)
+    assert findings(good, frames="1-6") == []
+    folder = workshop.folder / "project/blendcache_scene"
+    for path in folder.iterdir():
+        if path.name.endswith(("_000005_00.bphys", "_000006_00.bphys")):
+            path.unlink()
+    finding = found_one(good, "partly_baked", frames="1-6")
+    assert "its files end at frame 4, and the job goes to frame 6" in finding.what
+    assert findings(good, frames="1-4") == [] or all(
+        item.id == "note" for item in findings(good, frames="1-4")
+    )
+    shutil.rmtree(folder)
+    assert "its files are not there" in found_one(good, "partly_baked", frames="1-6").what
+    mend(good, "partly_baked", frames="1-6")
+    assert any(folder.iterdir())
+
+
+def test_an_external_cache_that_ends_too_early(workshop: Any, good: Any):
+    for frame in (0, 1, 2, 3):
+        workshop.text(f"project/caches/flag_{frame:06d}_00.bphys", "x")
+    bpy.ops.mesh.primitive_plane_add()
+    cache = bpy.context.object.modifiers.new("Cloth", "CLOTH").point_cache
+    cache.use_external = True
+    cache.filepath, cache.name = "//caches/", "flag"
+    assert "partly_baked" not in [item.id for item in findings(good, frames="1-3")]
+    finding = found_one(good, "partly_baked", frames="1-8")
+    assert "its files end at frame 3, and the job goes to frame 8" in finding.what
+
+
+def test_a_simulation_zone_that_ends_too_early(workshop: Any, good: Any):
+    good.frame_end = 3
+    modifier = zone(bpy.data.objects["Cube"])
+    mend(good, "unbaked")
+    assert modifier.bakes[0].bake_id
+    finding = found_one(good, "partly_baked", frames="1-9")
+    assert "its bake ends at frame 3, and the job goes to frame 9" in finding.what
+    # Blender plays what is not baked from the frame where the scene begins.
+    assert "unbaked" not in [item.id for item in findings(good, frames="1")]
+
+
+# --- the farm ------------------------------------------------------------------------------------
+
+
+def test_what_the_farm_lacks_is_told_and_mended(good: Any):
+    good.cycles.device = "GPU"
+    good.cycles.use_denoising = True
+    good.cycles.denoiser = "OPENIMAGEDENOISE"
+    captured = capture(good, kind=JobKind.ANIMATION, snapshot=Path("/nowhere/scene.blend"))
+    version = captured.spec.requires.blender
+    weak = BlenderInfo(version=version, path="/b", is_module=False, engines=("CYCLES",))
+    its = Machine(
+        hostname="one", system="Linux", cpu="x", cores=4, memory_bytes=8 << 30, blenders=(weak,)
+    )
+    nodes = [node("one", its)]
+    found = {item.id: item for item in check(good, captured, nodes)}
+    assert found["no_gpu"].severity is Severity.ERROR
+    assert "no_gpu" not in [item.id for item in check(good, captured)]
+    for kind in ("no_gpu", "no_openimagedenoise"):
+        repair = found[kind].repair
+        assert repair is not None
+        repair.apply()
+    captured = capture(good, kind=JobKind.ANIMATION, snapshot=Path("/nowhere/scene.blend"))
+    assert check(good, captured, nodes) == []
