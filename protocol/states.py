@@ -56,6 +56,25 @@ class NodeState(str, Enum):
     """Not connected."""
 
 
+class WaitingKind(str, Enum):
+    """Why nothing of a job is rendered although frames wait, and whose turn it is."""
+
+    NOTHING = ""
+    """Nothing waits, or something is rendered."""
+    PAUSED = "paused"
+    """Somebody has paused it."""
+    JOB = "job"
+    """Another job comes first and goes on by itself."""
+    LOST_JOB = "lost-job"
+    """Another job comes first and has failed or was cancelled: a person must decide."""
+    SCOUTS = "scouts"
+    """Its scout frames are rendered and wait for somebody's approval."""
+    TURN = "turn"
+    """Nodes that could render it are at work; it is rendered as soon as one is free."""
+    NO_NODE = "no-node"
+    """No node renders it as things are; something on the farm or on the job must change."""
+
+
 JOB_MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RENDERING, JobState.CANCELLED, JobState.FAILED}),
     JobState.RENDERING: frozenset(

@@ -12,7 +12,7 @@ from .job import JobSpec
 from .machine import Machine
 from .messages import FrameFile, FrameStats
 from .node_settings import NOTHING_SET, PLAIN, FarmSettings, NodeSettings
-from .states import FrameState, JobState, NodeState
+from .states import FrameState, JobState, NodeState, WaitingKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +129,8 @@ class JobView:
     """Nodes it keeps away from now, and why."""
     film: FilmView | None = None
     """None where the scene asks for pictures."""
+    waiting_kind: WaitingKind = WaitingKind.NOTHING
+    """What ``waiting_because`` is about, for programs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

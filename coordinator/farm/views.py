@@ -164,6 +164,7 @@ class FarmViews:
         record, table = job.record, job.table
         eta, low, high = self._eta(job, now)
         nodes = list(job.working)[:_WORKING_SHOWN]
+        waiting = self._waiting.why(job)
         return JobView(
             id=record.id,
             name=record.spec.name,
@@ -187,7 +188,8 @@ class FarmViews:
             eta_high_seconds=high,
             mean_frame_seconds=job.speeds.mean_seconds,
             nodes=tuple(nodes),
-            waiting_because=self._waiting.why(job),
+            waiting_because=waiting.sentence,
+            waiting_kind=waiting.kind,
             problem=record.problem,
             thumbnail_frame=job.newest_thumbnail,
             generation=record.generation,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
-from ...protocol.states import FrameState, JobState
+from ...protocol.states import FrameState, JobState, WaitingKind
 from .jobs import Job
 from .matching import Mismatch, explain, fits_memory, mismatch
 from .nodes import Node
@@ -17,6 +18,16 @@ _REASONS_SHOWN = 3
 """Different reasons told in one sentence; more would not be read."""
 
 
+class Waiting(NamedTuple):
+    """Why nothing of a job is rendered: for programs, and as a sentence."""
+
+    kind: WaitingKind = WaitingKind.NOTHING
+    sentence: str = ""
+
+
+_TURN = Waiting(WaitingKind.TURN, "Waits for a free node.")
+
+
 class WaitingReasons:
     """Finds the sentences; remembers those that took a look at every node."""
 
@@ -24,59 +35,64 @@ class WaitingReasons:
         self._state = state
         self._explained: dict[object, tuple[int, str]] = {}
 
-    def why(self, job: Job) -> str:
-        """Return why nothing of the job is rendered; '' when something is, or nothing waits."""
+    def why(self, job: Job) -> Waiting:
+        """Return why nothing of the job is rendered."""
         record, table = job.record, job.table
         if job.has_ended or not (table.count(FrameState.WAITING) or table.film_waits):
-            return ""
+            return Waiting()
         if record.paused:
-            return "Paused."
+            return Waiting(WaitingKind.PAUSED, "Paused.")
         if job.waits_for:
             return self._waits_for(job)
         if table.held and not job.has_frames() and not job.leases:
-            return "Its scout frames are rendered; approve them to render the rest, or reject them."
+            return Waiting(
+                WaitingKind.SCOUTS,
+                "Its scout frames are rendered; approve them to render the rest, or reject them.",
+            )
         if job.leases:
-            return ""
+            return Waiting()
         return self._no_node(job)
 
-    def _waits_for(self, job: Job) -> str:
+    def _waits_for(self, job: Job) -> Waiting:
         others = [self._state.jobs[other] for other in job.waits_for]
         ended = [other for other in others if other.has_ended]
         # One that ended without being done comes first: it needs a person.
         other = min(ended or others, key=lambda one: one.record.number).record
         sentence = f'Waits for the job "{other.spec.name}"'
-        if other.state is JobState.CANCELLED:
-            return f"{sentence}, which is cancelled; retry that one, or cancel this one."
-        if other.state is JobState.FAILED:
-            return f"{sentence}, which has failed; retry that one, or cancel this one."
+        lost = {JobState.CANCELLED: "is cancelled", JobState.FAILED: "has failed"}.get(other.state)
+        if lost is not None:
+            sentence = f"{sentence}, which {lost}; retry that one, or cancel this one."
+            return Waiting(WaitingKind.LOST_JOB, sentence)
         if len(others) > 1:
-            return f"{sentence} and {len(others) - 1} more."
-        return f"{sentence}."
+            sentence = f"{sentence} and {len(others) - 1} more"
+        return Waiting(WaitingKind.JOB, f"{sentence}.")
 
-    def _no_node(self, job: Job) -> str:
+    def _no_node(self, job: Job) -> Waiting:
         state, group = self._state, job.group
         if group is not None and not job.record.penalties:
             # The usual case, found without looking at every node.
             requires = job.record.spec.requires
             for node in group.nodes.values():
                 if node.takes_work(state.now) and fits_memory(requires, node.record.machine):
-                    return "Waits for a free node."
+                    return _TURN
         usable = state.usable(job)
         if not usable:
-            return self._explain(job)
+            return Waiting(WaitingKind.NO_NODE, self._explain(job))
         able = [node for node in usable if may_have(state, node, job)]
         if not able:
             away = [one for one in job.record.penalties if one.keeps_away(state.now)]
             why = f": {away[-1].reason}" if away else "."
-            return f"It keeps away from every node for now{why}"
+            return Waiting(WaitingKind.NO_NODE, f"It keeps away from every node for now{why}")
         if any(node.takes_work(state.now) for node in able):
-            return "Waits for a free node."
+            return _TURN
         reasons = Counter(idle_because(node, state.now) for node in able)
         told = "; ".join(
             f"{count} {'node' if count == 1 else 'nodes'}: {reason.rstrip('.')}"
             for reason, count in reasons.most_common(_REASONS_SHOWN)
         )
-        return f"No node that could render it takes work now. {told}."
+        return Waiting(
+            WaitingKind.NO_NODE, f"No node that could render it takes work now. {told}."
+        )
 
     def _explain(self, job: Job) -> str:
         """Say which requirement fails on how many nodes; remembered until a node changes."""

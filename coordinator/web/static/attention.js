@@ -13,9 +13,8 @@ const GONE_SECONDS = 12 * 3600;
 /* A node that went away earlier than this was most likely switched off on purpose. */
 const NODES_NAMED = 3;
 
-/* Sentences of `JobView.waiting_because` about what passes by itself, or was wanted. */
-const PATIENT = /^(Paused|Waits for a free node|Waits for the job .*\.$|Its scout frames)/;
-const WAITS_FOR_LOST_JOB = /retry that one\.$/;
+/* Kinds of `JobView.waiting_kind` that stay as they are until a person does something. */
+const STUCK = new Set(["no-node", "lost-job"]);
 
 /** The list at the top of the overview. */
 export class Attention {
@@ -64,10 +63,11 @@ export class Attention {
       }
       if (isEnded(job) || job.paused) continue;
       const why = job.waiting_because;
-      if (/^Its scout frames/.test(why)) {
+      if (job.waiting_kind === "scouts") {
         yield { key: `scouts ${job.id}`, kind: "scouts", job, href, text: `${job.name}: look at its scout frames.`, hint: why, act: "approve" };
-      } else if (why !== "" && (!PATIENT.test(why) || WAITS_FOR_LOST_JOB.test(why))) {
-        yield { key: `stuck ${job.id}`, kind: "stuck", job, href, text: `${job.name} waits.`, hint: why, anchorText: "Choose nodes", anchorHref: `${href}/nodes` };
+      } else if (STUCK.has(job.waiting_kind)) {
+        const mend = job.waiting_kind === "no-node" ? { anchorText: "Choose nodes", anchorHref: `${href}/nodes` } : {};
+        yield { key: `stuck ${job.id}`, kind: "stuck", job, href, text: `${job.name} waits.`, hint: why, ...mend };
       }
     }
   }

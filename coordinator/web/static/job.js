@@ -1,7 +1,7 @@
 // One job: its frames as a field, as a film and over time, the chosen frame, and what was submitted.
 
 import * as api from "./api.js";
-import { actionButton, JobControls } from "./controls.js";
+import { actionButton, confirm, JobControls } from "./controls.js";
 import { h, setAttribute, setText, show } from "./dom.js";
 import { bytes, count, moment, percent, timeLeft } from "./format.js";
 import { Filmstrip } from "./filmstrip.js";
@@ -184,6 +184,11 @@ class Head {
     this.priority = h("input", { type: "number", min: 0, max: PRIORITY_MOST, id: "priority", class: "short" });
     this.controls = null;
     this.approve = actionButton("Approve the rest", () => farm.askJob(id, () => api.post(`${api.jobPath(id)}/approve`)), "primary");
+    this.reject = actionButton("Reject", async () => {
+      const text = "The job is cancelled; its scout frames are kept.";
+      if (!(await confirm("Reject the scout frames?", text, "Reject them"))) return;
+      await farm.askJob(id, () => api.post(`${api.jobPath(id)}/reject`));
+    });
     this.archive = h("a", { class: "button", href: api.archiveUrl(id), download: "" }, "Download frames");
     this.film = h("a", { class: "button", href: api.filmUrl(id), download: "" }, "Download film");
     const setPriority = actionButton("Set", async () => {
@@ -200,7 +205,7 @@ class Head {
       event.preventDefault();
       setPriority.click();
     });
-    this.actions = h("div", { class: "job-actions buttons" }, this.approve);
+    this.actions = h("div", { class: "job-actions buttons" }, this.approve, this.reject);
     this.element = h(
       "div",
       { class: "card job-head", hidden: true },
@@ -232,7 +237,7 @@ class Head {
     show(this.why, job.waiting_because !== "");
     setText(this.failure, job.problem);
     show(this.failure, job.problem !== "");
-    show(this.approve, /^Its scout frames/.test(job.waiting_because));
+    for (const answer of [this.approve, this.reject]) show(answer, job.waiting_kind === "scouts");
     if (!this.isTyped && document.activeElement !== this.priority) this.priority.value = String(job.priority);
     show(this.priorityForm, !isEnded(job));
     show(this.archive, job.counts.done > 0);

@@ -40,7 +40,7 @@ from rendermill.protocol.messages import (
     Revoke,
     ScenePreparing,
 )
-from rendermill.protocol.states import FrameState, JobState
+from rendermill.protocol.states import FrameState, JobState, WaitingKind
 
 
 def come_back(farm: Kept, *nodes: str) -> None:
@@ -355,6 +355,7 @@ def test_a_job_says_what_became_of_the_one_it_waits_for() -> None:
     assert farm.view("light").waiting_because == (
         'Waits for the job "bake", which is cancelled; retry that one, or cancel this one.'
     )
+    assert farm.view("light").waiting_kind is WaitingKind.LOST_JOB
     with pytest.raises(FarmRefusal, match='"light" depends on it'):
         farm.apply(JobRemoved(job="bake"))
     farm.restart()

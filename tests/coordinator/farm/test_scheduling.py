@@ -46,7 +46,7 @@ from rendermill.protocol.messages import (
     LeasesReturned,
     Revoke,
 )
-from rendermill.protocol.states import FrameState, JobState
+from rendermill.protocol.states import FrameState, JobState, WaitingKind
 
 
 @pytest.fixture
@@ -190,6 +190,7 @@ def test_scouts_first_and_the_rest_after_approval(farm: Scenario) -> None:
         farm.say("a", done(held[0]))
     assert rendered == [1, 5, 9]
     assert "approve" in view(farm, "j").waiting_because
+    assert view(farm, "j").waiting_kind is WaitingKind.SCOUTS
     assert assigned(farm.apply(ScoutsApproved(job="j"))) == {"a": "2-3"}
 
 
@@ -198,6 +199,8 @@ def test_a_job_waits_for_the_job_it_depends_on(farm: Scenario) -> None:
     submit(farm, "bake", spec("1", name="bake"))
     submit(farm, "light", spec("1", depends_on=("bake",)))
     assert view(farm, "light").waiting_because == 'Waits for the job "bake".'
+    assert view(farm, "light").waiting_kind is WaitingKind.JOB
+    assert view(farm, "bake").waiting_kind is WaitingKind.NOTHING
     decisions = farm.say("a", done(farm.held("a")[0]))
     assert farm.held("a")[0].job == "light"
     assert assigned(decisions) == {"a": "1"}
@@ -259,6 +262,7 @@ def test_pause_lets_running_frames_finish_and_resume_goes_on(farm: Scenario) -> 
     farm.say("a", done(running))
     assert farm.held("a") == []
     assert view(farm, "j").waiting_because == "Paused."
+    assert view(farm, "j").waiting_kind is WaitingKind.PAUSED
     assert assigned(farm.apply(JobResumed(job="j"))) == {"a": "2-3"}
 
 
@@ -318,6 +322,15 @@ def test_a_job_that_nothing_can_run_says_why(farm: Scenario, job: JobSpec, reaso
     farm.join("b")
     assert not assigned(submit(farm, "j", job))
     assert view(farm, "j").waiting_because == reason
+    assert view(farm, "j").waiting_kind is WaitingKind.NO_NODE
+
+
+def test_a_job_behind_another_waits_for_its_turn(farm: Scenario) -> None:
+    farm.join("a")
+    submit(farm, "first", spec("1-9"))
+    submit(farm, "second", spec("1-9"))
+    assert view(farm, "second").waiting_because == "Waits for a free node."
+    assert view(farm, "second").waiting_kind is WaitingKind.TURN
 
 
 def test_every_requirement_is_met_by_the_node_that_meets_it(farm: Scenario) -> None:

@@ -34,7 +34,7 @@ from rendermill.protocol.job import (
 )
 from rendermill.protocol.machine import BlenderInfo, Gpu, Machine
 from rendermill.protocol.messages import FrameFile, FrameStats
-from rendermill.protocol.states import FrameState, JobState, NodeState
+from rendermill.protocol.states import FrameState, JobState, NodeState, WaitingKind
 
 TOKEN = "0123456789abcdef" * 4
 HOSTILE = '<img src=x onerror="window.hacked=1"><b>bold</b> & 🎬'
@@ -557,6 +557,7 @@ def large_farm() -> ServedFarm:
         "Logo turntable", [FrameState.WAITING] * 120, state=JobState.QUEUED, started=None,
         eta_seconds=None, eta_low_seconds=None, eta_high_seconds=None, mean_frame_seconds=None,
         waiting_because="No node has Blender 5.1; install it on one, or render with 4.5.",
+        waiting_kind=WaitingKind.NO_NODE,
     )  # fmt: skip
     farm.add_job(
         "Title card", [FrameState.DONE] * 48, pictures=True, state=JobState.DONE,
