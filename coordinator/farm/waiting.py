@@ -90,9 +90,7 @@ class WaitingReasons:
             f"{count} {'node' if count == 1 else 'nodes'}: {reason.rstrip('.')}"
             for reason, count in reasons.most_common(_REASONS_SHOWN)
         )
-        return Waiting(
-            WaitingKind.NO_NODE, f"No node that could render it takes work now. {told}."
-        )
+        return Waiting(WaitingKind.NO_NODE, f"No node that could render it takes work now. {told}.")
 
     def _explain(self, job: Job) -> str:
         """Say which requirement fails on how many nodes; remembered until a node changes."""
