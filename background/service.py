@@ -82,6 +82,12 @@ def status(member: Member) -> Running | None:
     return found if found.born and process.birth(found.pid) == found.born else None
 
 
+def last_words(member: Member) -> str:
+    """Return the end of what a member has said, as a sentence; '' when it never said anything."""
+    log = log_file(member)
+    return _tail(log) if log.is_file() else ""
+
+
 def start(
     member: Member,
     words: Sequence[str] = (),

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 5.0
 """Pause between two looks at what runs here, while the add-on is on."""
+YOUNG_SECONDS = 60.0
+YOUNG_LOOK_SECONDS = 1.0
+"""One that cannot go on mostly ends in its first minute: it is looked at more often then."""
 
 
 class Doing(Enum):
@@ -54,6 +57,8 @@ class Here:
     words: tuple[str, ...] = ()
     """What the node was started with from here."""
     looked: float = 0.0
+    started: float = 0.0
+    """When anything was started from here last, on the same clock."""
 
 
 here = Here()
@@ -107,6 +112,7 @@ def start(wanted: Preferences, then: Callable[[], None] = lambda: None) -> None:
 
     def done(running: Running) -> None:
         here.doing, here.node, here.words = Doing.RUNNING, running, words
+        here.started = time.monotonic()
         then()
 
     errands.begin(work, done, _failed)
@@ -139,6 +145,7 @@ def start_farm(name: str, then: Callable[[], None]) -> None:
 
     def done(running: Running) -> None:
         here.is_starting_farm, here.coordinator = False, running
+        here.started = time.monotonic()
         then()
 
     def failed(error: Exception) -> None:
@@ -152,7 +159,7 @@ def stop_farm() -> None:
     from ...background import service
 
     def done(_: bool) -> None:
-        here.coordinator = None
+        here.coordinator, here.farm_sentence = None, ""
 
     def failed(error: Exception) -> None:
         here.farm_sentence = str(error)
@@ -165,36 +172,52 @@ def look(then: Callable[[], None] = lambda: None) -> None:
     from ...background import service
 
     here.looked = time.monotonic()
+    had_node, had_coordinator = here.node, here.coordinator
 
-    def done(found: tuple[Running | None, Running | None]) -> None:
-        before, here.node = here.node, found[0]
-        here.coordinator = found[1]
-        if here.doing in (Doing.UNKNOWN, Doing.OFF, Doing.RUNNING, Doing.FAILED):
-            _take_over(before)
+    def work() -> tuple[Running | None, str, Running | None, str]:
+        node = service.status(service.Member.NODE)
+        coordinator = service.status(service.Member.COORDINATOR)
+        words = [
+            service.last_words(member) if before is not None and now is None else ""
+            for member, before, now in (
+                (service.Member.NODE, had_node, node),
+                (service.Member.COORDINATOR, had_coordinator, coordinator),
+            )
+        ]
+        return node, words[0], coordinator, words[1]
+
+    def done(found: tuple[Running | None, str, Running | None, str]) -> None:
+        node, node_said, coordinator, coordinator_said = found
+        if here.coordinator is had_coordinator and not here.is_starting_farm:
+            here.coordinator = coordinator
+            if had_coordinator is not None and coordinator is None:
+                here.farm_sentence = f"The coordinator has ended. {coordinator_said}"
+        # What was started or stopped meanwhile is newer than this look.
+        if here.node is had_node and here.doing not in (Doing.STARTING, Doing.STOPPING):
+            _take_over(node, node_said)
         then()
 
     def failed(error: Exception) -> None:
         here.sentence = str(error)
 
-    errands.begin(
-        lambda: (service.status(service.Member.NODE), service.status(service.Member.COORDINATOR)),
-        done,
-        failed,
-    )
+    errands.begin(work, done, failed)
 
 
-def _take_over(before: Running | None) -> None:
-    if here.node is not None:
+def _take_over(node: Running | None, words: str) -> None:
+    before, here.node = here.node, node
+    if node is not None:
         here.doing, here.sentence = Doing.RUNNING, ""
-    elif before is not None and here.doing is Doing.RUNNING:
-        here.doing, here.sentence = Doing.FAILED, f"The node has ended; its log is {before.log}"
+    elif before is not None:
+        here.doing, here.sentence = Doing.FAILED, f"The node has ended. {words}"
     elif here.doing is not Doing.FAILED:
         here.doing = Doing.OFF
 
 
 def is_time_to_look() -> bool:
     """Whether the last look is some time ago."""
-    return time.monotonic() - here.looked >= LOOK_SECONDS and here.doing is not Doing.UNKNOWN
+    now = time.monotonic()
+    pause = YOUNG_LOOK_SECONDS if now - here.started < YOUNG_SECONDS else LOOK_SECONDS
+    return now - here.looked >= pause and here.doing is not Doing.UNKNOWN
 
 
 def _failed(error: Exception) -> None:
