@@ -99,7 +99,7 @@ def run_in_blender(script: str, *words: str) -> None:
         [sys.executable, "-c", textwrap.dedent(script), *words],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -35,7 +35,7 @@ M = TypeVar("M")
 
 TOKEN = "token-of-the-test"
 FARM_ID = "farm-of-the-test"
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 240.0
 """Only so that a test that hangs ends: a disk may stand still for half a minute."""
 
 

@@ -64,7 +64,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes, tupl
             [sys.executable, "-c", SCENE, str(path), str(samples)],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         for line in done.stdout.splitlines():
@@ -117,9 +117,6 @@ async def test_frames_of_a_real_blender(
     )
     running = asyncio.create_task(node.run())
     try:
-        async with asyncio.timeout(120):
-            while not coordinator.said(Hello):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
         hello = await coordinator.hears(Hello)
         assert version in [blender.version for blender in hello.machine.blenders]
         assert "CYCLES" in hello.machine.blenders[0].engines

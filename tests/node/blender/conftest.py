@@ -31,6 +31,8 @@ PYTHONS = {
     "4.2": ENVIRONMENTS / "bpy-4.2" / "bin" / "python",
     "5.0": ENVIRONMENTS / "bpy-5.0" / "bin" / "python",
 }
+BLENDER_SECONDS = 700
+"""Before a Blender is given up; software OpenGL compiles shaders for a minute on quiet cores."""
 VERSIONS = {"4.2": (4, 2, 23), "4.5": (4, 5, 15), "5.0": (5, 0, 1)}
 
 
@@ -62,7 +64,7 @@ class Studio:
             [str(self.python), str(SCENES), *arguments],
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=BLENDER_SECONDS,
             check=False,
             env={**os.environ, "XDG_CACHE_HOME": str(self.shaders)},
         )

@@ -14,6 +14,8 @@ from rendermill.node.blender import checks, script
 from rendermill.node.blender.session import BlenderSession
 from rendermill.protocol.job import FrameImage, JobSpec, OutputRoot, Requirements, SceneRoot
 
+from .conftest import BLENDER_SECONDS
+
 FRAMES = (2, 1, 3)
 """Out of order, as a farm hands them out."""
 
@@ -135,7 +137,7 @@ def test_the_script_renders_the_same_by_hand(studio, tmp_path):
         [studio.info.path, str(source), str(parameters)],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=BLENDER_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr
