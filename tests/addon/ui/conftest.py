@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -11,19 +9,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
-
-
-def load_local_farm() -> ModuleType:
-    """Return ``scripts/local_farm.py``; scripts are no package."""
-    spec = importlib.util.spec_from_file_location("local_farm", ROOT / "scripts" / "local_farm.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up by name.
-    sys.modules["local_farm"] = module
-    spec.loader.exec_module(module)
-    return module
+from ...local_farms import local_farm
 
 
 @pytest.fixture
@@ -61,7 +47,7 @@ def small_scene(addon: ModuleType, tmp_path: Path) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A coordinator and one node as processes, the node with this very Blender."""
-    with load_local_farm().local_farm(tmp_path_factory.mktemp("farm"), nodes=1) as running:
+    with local_farm.local_farm(tmp_path_factory.mktemp("farm"), nodes=1) as running:
         yield running
 
 

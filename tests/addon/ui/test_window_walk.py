@@ -1,133 +1,169 @@
 """The add-on in a real Blender window: see `window_walk`, which runs inside it.
 
-Needs a Blender with windows, a virtual screen, and the built extension for its wheels; without
-one of them the test says which and how to get it.
+Needs a Blender with windows, which ``python3 scripts/real_blender.py`` fetches (``scripts/test.py``
+does that by itself), and a virtual screen; without one of them the test says which and why. The
+extension is built here, for the Python of that Blender, and installed as an artist would.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
 import shutil
 import subprocess
-import zipfile
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import psutil
 import pytest
 
-from .conftest import ROOT, load_local_farm
+from ...local_farms import local_farm
 
-_BLENDERS = sorted(Path("/opt").glob("real-blender-*/blender"))
-_TOOLS = ("xvfb-run", "import")
-_PICTURES = ("panel", "dialog", "sending", "delivered", "menu", "preferences")
-_PACKAGE_PARTS = (
-    "__init__.py",
-    "blender_manifest.toml",
-    "addon",
-    "commands",
-    "coordinator",
-    "node",
-    "protocol",
-    "wire",
-)
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def script(name: str) -> ModuleType:
+    """Return a module of the folder ``scripts``, which is no package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts")
+        return importlib.import_module(name)
+
+
+blender_window = script("blender_window")
+real_blender = script("real_blender")
+
+BLENDERS = real_blender.find()
+WALK_SECONDS_MAX = 900
+LEFT_SECONDS_MAX = 120
+LONG = [f"shot_{frame:03d}.png" for frame in range(1, 41)]
+pytestmark = pytest.mark.timeout(2 * WALK_SECONDS_MAX + 600)
 
 
 def python_of(blender: Path) -> str:
-    """The Python of a Blender, as wheels name it: ``cp313``."""
-    code = "import sys; print('PYTHON cp%d%d' % sys.version_info[:2])"
+    """Return the version of a Blender's Python: ``3.13``."""
+    code = "import sys; print('PYTHON %d.%d' % sys.version_info[:2])"
     asked = subprocess.run(
         [blender, "-b", "--factory-startup", "--python-expr", code],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=True,
     )
-    found = re.search(r"PYTHON (cp\d+)", asked.stdout)
+    found = re.search(r"PYTHON ([\d.]+)", asked.stdout)
     assert found is not None, asked.stdout
     return found[1]
 
 
-def unpack_wheels(archive: Path, python: str, folder: Path) -> bool:
-    """Unpack the wheels of the extension for one Python; False when it has none for it."""
-    with zipfile.ZipFile(archive) as extension:
-        wheels = [name for name in extension.namelist() if name.endswith(".whl")]
-        fitting = [name for name in wheels if re.search(rf"-({python}|py3|cp3\d+-abi3)\b", name)]
-        if not any(f"-{python}-" in name for name in fitting):
-            return False
-        for name in fitting:
-            with extension.open(name) as data, zipfile.ZipFile(data) as wheel:
-                wheel.extractall(folder)
-    return True
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The extension's zip for this platform and the Pythons of the Blenders that are here."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "scripts/build_extension.py", "--platform", "linux-x64"]
+    for version in sorted({python_of(blender) for blender in BLENDERS}):
+        command += ["--python", version]
+    made = subprocess.run(
+        [*command, "--output", str(folder)], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    return next(folder.glob("*.zip"))
 
 
-@pytest.mark.parametrize("blender", _BLENDERS or [None], ids=lambda b: b and b.parent.name)
-def test_the_walk(blender: Path | None, tmp_path: Path):
-    if blender is None:
-        pytest.skip("No Blender with windows in /opt/real-blender-*.")
-    lacking = [tool for tool in _TOOLS if shutil.which(tool) is None]
-    if lacking:
-        pytest.skip(f"{lacking[0]} is missing; run: apt-get install -y xvfb imagemagick")
-    archives = sorted((ROOT / "dist").glob("rendermill-*-linux-x64.zip"))
-    if not archives:
-        pytest.skip("The extension is not built; run: python3 scripts/build_extension.py")
-    site = tmp_path / "site"
-    python = python_of(blender)
-    if not unpack_wheels(archives[-1], python, site):
-        pytest.skip(f"The extension was built without wheels for {python}.")
+@pytest.fixture
+def display() -> Iterator[str]:
+    with blender_window.screen() as name:
+        yield name
 
-    # A live checkout, linked into Blender: what is tested is what lies here now.
-    installed = tmp_path / "resources" / "extensions" / "user_default" / "rendermill"
-    installed.mkdir(parents=True)
-    for part in _PACKAGE_PARTS:
-        (installed / part).symlink_to(ROOT / part)
-    work, notes_file = tmp_path / "work", tmp_path / "notes.json"
-    work.mkdir()
-    module = load_local_farm()
-    with module.LocalFarm(tmp_path / "farm") as farm:
+
+def processes_of(home: Path) -> list[str]:
+    """Return the command lines of processes that live with this home, zombies aside."""
+    found: list[str] = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("RENDERMILL_HOME") == str(home):
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found
+
+
+def wait_until_gone(home: Path) -> list[str]:
+    end = time.monotonic() + LEFT_SECONDS_MAX
+    while (left := processes_of(home)) and time.monotonic() < end:
+        time.sleep(0.2)
+    return left
+
+
+@pytest.mark.skipif(not BLENDERS, reason=real_blender.why_missing())
+@pytest.mark.skipif(
+    bool(blender_window.missing_program()), reason=blender_window.missing_program() or "-"
+)
+@pytest.mark.parametrize("blender", BLENDERS, ids=lambda path: path.parent.name)
+def test_the_walk(blender: Path, archive: Path, display: str, tmp_path: Path) -> None:
+    work, resources = tmp_path / "work", tmp_path / "resources"
+    for folder in (work, resources):
+        folder.mkdir()
+
+    def walk(act: str) -> dict[str, Any]:
+        """Go through one act; return what it noted."""
+        notes_file = tmp_path / "notes.json"
+        notes_file.unlink(missing_ok=True)
+        ended = blender_window.run(
+            blender,
+            Path(__file__).with_name("window_walk.py"),
+            [act, archive, work, notes_file],
+            display=display,
+            environment=farm.environment | {"BLENDER_USER_RESOURCES": str(resources)},
+            seconds_max=WALK_SECONDS_MAX,
+        )
+        keep = os.environ.get("KEEP_PICTURES")
+        if keep:
+            shutil.copytree(work, Path(keep) / blender.parent.name / act, dirs_exist_ok=True)
+        said = ended.said
+        assert notes_file.is_file(), said
+        notes: dict[str, Any] = json.loads(notes_file.read_text())
+        assert notes.pop("finished", False), said + farm.members["atlas"].log_tail()
+        # What panels, menus and handlers raise, Blender prints and goes on.
+        assert "Traceback" not in said, said
+        assert not re.search(r"(?m)^(?:Error|TypeError).*rendermill", said), said
+        assert ended.code == 0, said
+        return notes
+
+    with local_farm.LocalFarm(tmp_path / "farm") as farm:
         farm.start_coordinator("--name", "Attic")
         farm.start_node("atlas", "--blender", str(blender))
         farm.wait_ready(["atlas"])
-        environment = farm.environment | {
-            "BLENDER_USER_RESOURCES": str(tmp_path / "resources"),
-            "PYTHONPATH": str(site),
-            "LC_ALL": "C.UTF-8",
+
+        notes = walk("first hour")
+        (job, was_unfinished) = notes.pop("left")
+        assert was_unfinished
+        assert notes == {
+            "installed": [["FINISHED"], True],
+            "problem": "",
+            "farm": "Attic",
+            "not drawn: panel": [],
+            "after escape": [0, 0],
+            "after dialog": 0,
+            "submissions": ["done"],
+            "files": [f"shot_{frame:03d}.png" for frame in range(1, 7)],
+            "last job": True,
+            "not drawn: delivered": [],
+            "cancelled": True,
+            "after load": [True, "connected", True],
         }
-        environment.pop("DISPLAY", None)
-        walked = subprocess.run(
-            [
-                *("xvfb-run", "-a", "-s", "-screen 0 1600x900x24", str(blender)),
-                *("--python-use-system-env", "--enable-event-simulate"),
-                *("--window-geometry", "0", "0", "1600", "900"),
-                *("-P", str(Path(__file__).with_name("window_walk.py"))),
-                *("--", str(work), str(notes_file)),
-            ],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=280,
-            check=False,
-        )
-        said = walked.stdout + walked.stderr
-        assert notes_file.is_file(), said
-        notes = json.loads(notes_file.read_text())
-        assert notes.pop("finished", False), said + farm.members["atlas"].log_tail()
-    assert notes == {
-        "problem": "",
-        "farm": "Attic",
-        "after escape": [0, 0],
-        "after dialog": 0,
-        "submissions": ["done"],
-        "files": [f"shot_{frame:03d}.png" for frame in range(1, 7)],
-        "last job": True,
-        "after load": [True, "connected", True],
-        "threads": [],
-    }
-    # What panels, menus and handlers raise, Blender prints and goes on.
-    assert "Traceback" not in said, said
-    assert "rendermill" not in "\n".join(re.findall(r"(?m)^(?:Error|TypeError).*$", said)), said
-    for name in _PICTURES:
-        assert (work / f"{name}.png").stat().st_size > 0
-    keep = os.environ.get("KEEP_PICTURES")
-    if keep:
-        shutil.copytree(work, Path(keep) / blender.parent.name, dirs_exist_ok=True)
+
+        assert walk("next morning") == {
+            "enabled": True,
+            "problem": "",
+            "farm": "Attic",
+            "found": [job],
+            "not drawn: twice": [],
+            "files": LONG,
+            "threads": [],
+        }
+    assert wait_until_gone(tmp_path / "farm" / "home") == []

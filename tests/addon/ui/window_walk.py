@@ -1,170 +1,282 @@
 """A walk through the add-on in a Blender window; runs inside Blender, started by its test.
 
-Real operators, real panels, drawn and photographed; keys come by Blender's own event simulation,
-so no step depends on where a window manager puts the focus. Each step notes what it saw; the test
-reads the notes. Arguments after ``--``: a folder for scene and pictures, the file for the notes.
+An artist's first hour: install the zip, look at the preferences and the panel, run into a check,
+press the button, follow, cancel, close Blender and open it again. Real operators, real panels. Each
+step notes what it saw; the test reads the notes. Arguments after ``--``: the act, the extension's
+zip, a folder for scene and pictures, the file for the notes.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
 import os
-import subprocess
 import sys
-import threading
-import time
-import traceback
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import bpy
 
+sys.path.append(str(Path(__file__).resolve().parents[3] / "scripts"))
+
+import window_steps
+from window_steps import context, drawn, ops, over, photograph, press, rounds, until, window
+
 MODULE = "bl_ext.user_default.rendermill"
-TICK_SECONDS = 0.1
-PATIENCE_SECONDS = 90.0
+SHORT, LONG = 6, 40
+"""Frames of the jobs."""
 
-work, notes_file = map(Path, sys.argv[sys.argv.index("--") + 1 :])
+act, archive, work, notes_file = sys.argv[sys.argv.index("--") + 1 :]
+folder = Path(work)
+scene_file = folder / "shot.blend"
 notes: dict[str, Any] = {}
-context: Any = bpy.context
-ops: Any = bpy.ops
 
 
-def window() -> Any:
-    return context.window_manager.windows[0]
+def part(name: str) -> Any:
+    """Return a module of the installed add-on."""
+    return importlib.import_module(f"{MODULE}.addon.ui.{name}")
 
 
-def photograph(name: str) -> None:
-    ops.wm.redraw_timer(type="DRAW_WIN_SWAP", iterations=2)
-    subprocess.run(["import", "-window", "root", str(work / f"{name}.png")], check=True)
+def classes() -> list[Any]:
+    """Return every class of the add-on that Blender draws, opened panels first."""
+    found = [
+        one
+        for kind in (bpy.types.Panel, bpy.types.Operator, bpy.types.AddonPreferences)
+        for one in kind.__subclasses__()
+        if one.__module__.startswith(MODULE)
+    ]
+    return sorted(found, key=lambda one: one.__name__)
 
 
-def press(key: str) -> None:
-    for value in ("PRESS", "RELEASE"):
-        window().event_simulate(type=key, value=value, x=200, y=200)
+def open_all_panels() -> None:
+    """Show every sub-panel open; Blender remembers this only once it has drawn one."""
+    panels = [one for one in classes() if issubclass(one, bpy.types.Panel)]
+    closed = [one for one in panels if "DEFAULT_CLOSED" in getattr(one, "bl_options", ())]
+    # A parent before its children: Blender takes the children along when it forgets a parent.
+    for one in closed:
+        bpy.utils.unregister_class(one)
+        one.bl_options = one.bl_options - {"DEFAULT_CLOSED"}
+        bpy.utils.register_class(one)
 
 
-def until(is_true: Callable[[], bool]) -> Iterator[float]:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not is_true():
-        if time.monotonic() > end:
-            raise TimeoutError("a step of the walk did not come to its end")
-        yield TICK_SECONDS
+def visible_panels() -> list[str]:
+    """Return the panels that have something to show now."""
+    return [
+        one.__name__
+        for one in classes()
+        if issubclass(one, bpy.types.Panel) and (not hasattr(one, "poll") or one.poll(context))
+    ]
 
 
-def walk() -> Iterator[float]:
-    area = max(window().screen.areas, key=lambda area: area.width * area.height)
-    area.type = "PROPERTIES"
-    yield TICK_SECONDS
-    area.spaces.active.context = "OUTPUT"
-    yield TICK_SECONDS
-
-    def over(act: Callable[[], Any]) -> Any:
-        region = next(region for region in area.regions if region.type == "WINDOW")
-        with context.temp_override(window=window(), area=area, region=region):
-            return act()
-
-    def scroll_down() -> None:
-        over(lambda: [ops.view2d.scroll_down(deltay=-200) for _ in range(40)])
-
-    def send() -> Any:
-        return over(lambda: ops.rendermill.render_animation("INVOKE_DEFAULT"))
-
-    ops.preferences.addon_enable(module=MODULE)
-    pump = importlib.import_module(f"{MODULE}.addon.ui.pump")
-    yield from until(lambda: pump.problem() != "" or pump.state_if_loaded() is not None)
-    notes["problem"] = pump.problem()
-    state = pump.state()
-    yield from until(lambda: state.farm is not None and state.nodes_ready() == 1)
-    notes["farm"] = state.farm.farm
-    scroll_down()
-    photograph("panel")
-
+def small_scene(frames: int) -> None:
+    """Make the open scene one of a few tiny frames."""
     scene = context.scene
     scene.render.engine = "CYCLES"
     scene.cycles.samples = 1
     # Debian's Blender has no denoiser.
     scene.cycles.use_denoising = False
     scene.render.resolution_x, scene.render.resolution_y = 64, 36
-    scene.frame_end = 6
+    scene.frame_start, scene.frame_end = 1, frames
     scene.render.filepath = "//render/shot_###"
-    ops.wm.save_as_mainfile(filepath=str(work / "shot.blend"))
 
-    send()
-    press("ESC")
-    for _ in range(5):
-        yield TICK_SECONDS
-    snapshots = Path(os.environ["RENDERMILL_HOME"], "cache", "snapshots")
-    notes["after escape"] = [len(state.submissions), len(list(snapshots.glob("*")))]
 
-    image = bpy.data.images.new("wood", 4, 4)
-    image.source, image.filepath, image.use_fake_user = "FILE", "//wood.png", True
-    operators: Any = importlib.import_module(f"{MODULE}.addon.ui.render_operators")
-    earlier = operators.last_packing
-    send()
-    yield from until(lambda: operators.last_packing is not earlier)
-    yield from until(lambda: bool(operators.last_packing.findings))
-    for _ in range(5):
-        yield TICK_SECONDS
-    photograph("dialog")
-    press("ESC")
-    yield TICK_SECONDS
-    notes["after dialog"] = len(state.submissions)
-    bpy.data.images.remove(image)
+def look_for_the_farm() -> window_steps.Steps:
+    """Wait until the add-on shows the farm and its node."""
+    pump = part("pump")
+    yield from until(lambda: pump.problem() != "" or pump.state_if_loaded() is not None, "client")
+    notes["problem"] = pump.problem()
+    state = pump.state()
+    yield from until(lambda: state.farm is not None and state.nodes_ready() == 1, "a node ready")
+    notes["farm"] = state.farm.farm
 
-    send()
-    yield from until(lambda: bool(state.submissions))
-    photograph("sending")
-    yield from until(lambda: any(entry.is_over for entry in state.submissions.values()))
-    yield TICK_SECONDS
-    notes["submissions"] = [entry.step.value for entry in state.submissions.values()]
-    notes["files"] = sorted(path.name for path in (work / "render").iterdir())
-    notes["last job"] = context.window_manager.rendermill.last_job in state.jobs
-    scroll_down()
-    photograph("delivered")
 
-    over(lambda: ops.wm.call_menu(name="TOPBAR_MT_render"))
-    yield TICK_SECONDS
-    photograph("menu")
-    press("ESC")
-    yield TICK_SECONDS
+def first_hour() -> window_steps.Steps:
+    """Install, enable, look around, send; leave a job behind that is not done."""
+    installed = ops.extensions.package_install_files(
+        filepath=archive, repo="user_default", enable_on_install=True
+    )
+    notes["installed"] = [sorted(installed), MODULE in context.preferences.addons]
+    open_all_panels()
+    window_steps.watch(classes())
+    area = window_steps.largest_area()
+    yield from window_steps.show_output_properties(area)
+    yield from look_for_the_farm()
+    yield from see_panels(area, "panel")
+    yield from see_preferences(area)
+    yield from window_steps.show_output_properties(area)
 
+    small_scene(SHORT)
+    ops.wm.save_as_mainfile(filepath=str(scene_file))
+    yield from escape_at_once(area)
+    yield from run_into_a_check(area)
+    yield from send_by_search(area)
+    yield from see_panels(area, "delivered")
+    over(area, lambda: ops.wm.call_menu(name="TOPBAR_MT_render"))
+    yield from rounds()
+    photograph(folder / "menu.png")
+    yield from press("ESC")
+    yield from cancel_a_job(area)
+    yield from load_anew()
+    yield from leave_a_job(area)
+
+
+def see_panels(area: Any, name: str) -> window_steps.Steps:
+    """Photograph the panel from top to end, and note which panels were not drawn."""
+    drawn.clear()
+    window_steps.scroll(area, 4000)
+    photograph(folder / f"{name}-top.png")
+    window_steps.scroll(area, -8000)
+    photograph(folder / f"{name}.png")
+    yield from rounds()
+    notes[f"not drawn: {name}"] = [one for one in visible_panels() if not drawn[one]]
+
+
+def see_preferences(area: Any) -> window_steps.Steps:
+    """Open the add-on's page of the preferences."""
     area.type = "PREFERENCES"
     context.preferences.active_section = "ADDONS"
     context.window_manager.addon_search = "Rendermill"
-    yield TICK_SECONDS
-    over(lambda: ops.preferences.addon_expand(module=MODULE))
-    yield TICK_SECONDS
-    photograph("preferences")
+    yield from rounds()
+    over(area, lambda: ops.preferences.addon_expand(module=MODULE))
+    yield from until(lambda: drawn["RENDERMILL_AddonPreferences"] > 0, "the preferences drawn")
+    photograph(folder / "preferences.png")
 
-    ops.wm.open_mainfile(filepath=str(work / "shot.blend"))
-    yield TICK_SECONDS
+
+def send(area: Any) -> Any:
+    """Press *Render Animation on Farm*."""
+    return over(area, lambda: ops.rendermill.render_animation("INVOKE_DEFAULT"))
+
+
+def escape_at_once(area: Any) -> window_steps.Steps:
+    """Escape while the scene is packed: nothing is sent, nothing stays."""
+    send(area)
+    yield from press("ESC")
+    snapshots = Path(os.environ["RENDERMILL_HOME"], "cache", "snapshots")
+    left = len(list(snapshots.glob("*")))
+    notes["after escape"] = [len(part("pump").state().submissions), left]
+
+
+def run_into_a_check(area: Any) -> window_steps.Steps:
+    """A file that is missing: the add-on asks, and Escape sends nothing."""
+    image = bpy.data.images.new("wood", 4, 4)
+    image.source, image.filepath, image.use_fake_user = "FILE", "//wood.png", True
+    drawn.clear()
+    send(area)
+    yield from until(lambda: drawn["RENDERMILL_OT_send_anyway"] > 0, "the dialog of checks")
+    photograph(folder / "dialog.png")
+    yield from press("ESC")
+    notes["after dialog"] = len(part("pump").state().submissions)
+    bpy.data.images.remove(image)
+
+
+def send_by_search(area: Any) -> window_steps.Steps:
+    """Find the operator with F3 by its name, and follow the job to its last frame."""
+    state = part("pump").state()
+    window().cursor_warp(area.x + area.width // 2, area.y + area.height // 2)
+    over(area, lambda: ops.wm.search_operator("INVOKE_DEFAULT"))
+    yield from rounds()
+    yield from window_steps.write("render animation on farm")
+    photograph(folder / "search.png")
+    yield from press("RET")
+    yield from until(lambda: bool(state.submissions), "a submission begun by the search")
+    photograph(folder / "sending.png")
+    yield from until(
+        lambda: any(entry.is_over for entry in state.submissions.values()), "every frame here"
+    )
+    notes["submissions"] = [entry.step.value for entry in state.submissions.values()]
+    notes["files"] = sorted(path.name for path in (folder / "render").iterdir())
+    notes["last job"] = context.window_manager.rendermill.last_job in state.jobs
+
+
+def new_job(area: Any, frames: int, output: str) -> window_steps.Steps:
+    """Send the scene with more frames to another folder; `last_job` is its id then."""
+    state = part("pump").state()
+    context.scene.frame_end = frames
+    context.scene.render.filepath = f"//{output}/shot_###"
+    ops.wm.save_mainfile()
+    before = len(state.submissions)
+    send(area)
+    yield from until(lambda: len(state.submissions) > before, "a submission")
+    request = max(state.submissions)
+    yield from until(lambda: not state.submissions[request].is_sending, "the job accepted")
+    yield from until(
+        lambda: context.window_manager.rendermill.last_job == state.submissions[request].job,
+        "the button's own end",
+    )
+
+
+def cancel_a_job(area: Any) -> window_steps.Steps:
+    """Stop a job with its button; what it asks is answered with Return."""
+    state = part("pump").state()
+    yield from new_job(area, LONG, "cancelled")
+    job = context.window_manager.rendermill.last_job
+    over(area, lambda: ops.rendermill.act("EXEC_DEFAULT", job=job, action="cancel"))
+    yield from until(lambda: state.jobs[job].state.value == "cancelled", "the job cancelled")
+    notes["cancelled"] = state.jobs[job].counts.done < LONG
+
+
+def load_anew() -> window_steps.Steps:
+    """Open the file again: the farm is followed all along."""
+    pump = part("pump")
+    state = pump.state()
+    ops.wm.open_mainfile(filepath=str(scene_file))
+    yield from rounds()
     notes["after load"] = [
         pump.state() is state,
         state.link.value,
         bpy.app.timers.is_registered(pump._tick),
     ]
+
+
+def leave_a_job(area: Any) -> window_steps.Steps:
+    """Close Blender while a job stands with some frames here and others not rendered."""
+    state = part("pump").state()
+    area = window_steps.largest_area()
+    yield from new_job(area, LONG, "left")
+    job = context.window_manager.rendermill.last_job
+    yield from until(lambda: state.jobs[job].counts.done > 0, "a first frame")
+    over(area, lambda: ops.rendermill.act("EXEC_DEFAULT", job=job, action="pause"))
+    yield from until(lambda: state.jobs[job].paused, "the job paused")
+    notes["left"] = [job, state.jobs[job].counts.done < LONG]
+    ops.wm.save_userpref()
+    window_steps.close_blender(notes, Path(notes_file))
+    # Blender ends when this step is over.
+    yield from until(lambda: False, "the end of Blender")
+
+
+def next_morning() -> window_steps.Steps:
+    """Open Blender again: the job is found, the rest is rendered and comes home."""
+    notes["enabled"] = MODULE in context.preferences.addons
+    open_all_panels()
+    window_steps.watch(classes())
+    yield from look_for_the_farm()
+    ops.wm.open_mainfile(filepath=str(scene_file))
+    yield from rounds()
+    context.preferences.view.ui_scale = 2.0
+    area = window_steps.largest_area()
+    yield from window_steps.show_output_properties(area)
+    state = part("pump").state()
+    paused = [job for job in state.jobs.values() if job.paused]
+    notes["found"] = [job.id for job in paused]
+    yield from see_panels(area, "twice")
+    yield from see_preferences(area)
+    over(area, lambda: ops.rendermill.act("EXEC_DEFAULT", job=paused[0].id, action="resume"))
+
+    def is_home() -> bool:
+        delivery = state.deliveries.get(paused[0].id)
+        return delivery is not None and delivery.is_over
+
+    yield from until(is_home, "the frames of the job that was left")
+    notes["files"] = sorted(path.name for path in (folder / "left").iterdir())
+    context.preferences.view.ui_scale = 1.0
     ops.preferences.addon_disable(module=MODULE)
-    yield TICK_SECONDS
+    yield from rounds()
+    import threading
+
     notes["threads"] = [t.name for t in threading.enumerate() if "rendermill" in t.name]
+    window_steps.close_blender(notes, Path(notes_file))
+    yield from until(lambda: False, "the end of Blender")
 
 
-steps = walk()
+ACTS = {"first hour": first_hour, "next morning": next_morning}
 
-
-def tick() -> float:
-    try:
-        return next(steps)
-    except StopIteration:
-        notes["finished"] = True
-    except BaseException:  # noqa: BLE001 - whatever it is, Blender must end and the test must see it
-        traceback.print_exc()
-    notes_file.write_text(json.dumps(notes))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
-
-
-context.preferences.view.show_splash = False
-bpy.app.timers.register(tick, first_interval=1.0, persistent=True)
+window_steps.run(ACTS[act](), notes, Path(notes_file))
