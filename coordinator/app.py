@@ -53,6 +53,7 @@ from .identity.roles import Role
 from .identity.secrets import load_or_make
 from .identity.tokens import TokenBook
 from .inventory import Inventory
+from .load_book import LoadBook
 from .logbook import LogBook
 from .open_files import raise_open_files
 from .results import ResultChecks
@@ -224,6 +225,9 @@ class RunningCoordinator:
         self.conductor = Conductor(Farm(config), self.store, self.connections, Clock(), self.fail)
         await self.conductor.start()
         self._stack.push_async_callback(self.conductor.stop)
+        book = LoadBook(self.conductor.load, self.store, self.conductor.clock)
+        await book.start()
+        self._stack.push_async_callback(book.stop)
         self.collector = Collector(self.store)
         self.app = build_app(
             self._identity, self.store, self.conductor, self.tokens, desk, self.collector

@@ -1,7 +1,8 @@
 """How busy the farm was, minute by minute, for as long as a chart looks back.
 
-Kept in memory: it is there to be looked at and nothing hangs on it. Between two calls of `note`
-nothing changes, so the figures of a minute are exact means and not samples.
+Between two calls of `note` nothing changes, so the figures of a minute are exact means and not
+samples. What is written down once a minute (`load_book`) is taken up again after a restart; the
+time in between counts as time without nodes, for nobody was told of any.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
+
+import msgspec
 
 from ..protocol.views import FarmHistory
 
@@ -23,6 +26,18 @@ class _Minute:
     online_seconds: float = 0.0
     seconds: float = 0.0
     frames_done: int = 0
+
+
+class _Written(msgspec.Struct, frozen=True):
+    """A history as text; a minute is `_Minute` as a row."""
+
+    first: int
+    until: float
+    minutes: list[tuple[float, float, float, int]]
+
+
+class UnreadableHistory(ValueError):
+    """What was kept of the load is none."""
 
 
 class LoadHistory:
@@ -55,6 +70,37 @@ class LoadHistory:
             online=tuple(_mean(one.online_seconds, one) for one in self._minutes),
             frames_done=tuple(one.frames_done for one in self._minutes),
         )
+
+    def written(self, now: float) -> str:
+        """Return everything up to ``now`` as text, for `take_up`."""
+        self._advance(now)
+        minutes = [
+            (one.rendering_seconds, one.online_seconds, one.seconds, one.frames_done)
+            for one in self._minutes
+        ]
+        return msgspec.json.encode(_Written(self._first, self._now, minutes)).decode()
+
+    def take_up(self, text: str) -> None:
+        """Put what `written` has returned before what is here.
+
+        Raises `UnreadableHistory`. What ends later than this history is left out: it was written
+        by a clock that went wrong.
+        """
+        try:
+            kept = msgspec.json.decode(text, type=_Written)
+        except msgspec.MsgspecError as error:
+            raise UnreadableHistory(str(error)) from error
+        if not kept.minutes or not math.isfinite(kept.until):
+            raise UnreadableHistory("It has no minutes.")
+        now, here = self._now, self._minutes
+        if kept.until > now or kept.first + len(kept.minutes) > self._first + len(here):
+            return
+        frames = sum(one.frames_done for one in here)
+        rendering, online = self._rendering, self._online
+        self._first, self._now = kept.first, kept.until
+        self._minutes = deque(_Minute(*one) for one in kept.minutes)
+        self._rendering = self._online = 0
+        self.note(now, rendering=rendering, online=online, frames_done=frames)
 
     def _advance(self, now: float) -> None:
         behind = math.floor(now / MINUTE_SECONDS) - self._first - len(self._minutes) + 1

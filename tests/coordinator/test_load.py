@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rendermill.coordinator.load import KEPT_MINUTES, LoadHistory
+import pytest
+from rendermill.coordinator.load import KEPT_MINUTES, LoadHistory, UnreadableHistory
 
 START = 1_000_000 * 60.0
 
@@ -50,3 +51,43 @@ def test_a_clock_that_is_set_back_waits_for_the_present():
     history = load.view(START + 20)
     assert history.frames_done == (0, 2)
     assert load.view(START + 120).rendering == (0.0, 0.5, 0.0)
+
+
+def test_what_was_written_goes_before_what_came_since():
+    before = LoadHistory(START)
+    before.note(START, rendering=2, online=4, frames_done=3)
+    text = before.written(START + 90)
+    after = LoadHistory(START + 200)
+    after.note(START + 210, rendering=1, online=1, frames_done=7)
+    after.take_up(text)
+    history = after.view(START + 240)
+    assert history.start == START
+    assert history.frames_done == (3, 0, 0, 7, 0)
+    # Nobody was told of any node while nothing ran.
+    assert history.rendering == (2.0, 1.0, 0.0, 0.5, 0.0)
+    assert history.online == (4.0, 2.0, 0.0, 0.5, 0.0)
+
+
+def test_what_is_older_than_the_chart_is_left_behind():
+    before = LoadHistory(START)
+    before.note(START, rendering=2, online=4, frames_done=3)
+    text = before.written(START + 90)
+    after = LoadHistory(START + 60 * 2 * KEPT_MINUTES)
+    after.take_up(text)
+    history = after.view(START + 60 * 2 * KEPT_MINUTES)
+    assert set(history.frames_done) == {0}
+    assert len(history.frames_done) == KEPT_MINUTES
+
+
+def test_what_a_clock_from_tomorrow_wrote_is_left_out():
+    later = LoadHistory(START + 86400)
+    later.note(START + 86400, rendering=2, online=4, frames_done=3)
+    here = LoadHistory(START)
+    here.take_up(later.written(START + 86460))
+    assert here.view(START + 30).frames_done == (0,)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"first":1,"until":1.0,"minutes":[]}'])
+def test_what_is_no_history_is_said_to_be_none(text: str):
+    with pytest.raises(UnreadableHistory):
+        LoadHistory(START).take_up(text)

@@ -10,6 +10,7 @@ from rendermill.protocol.states import FrameState, JobState, NodeState
 from rendermill.protocol.views import FrameDetail, JobDetail, NodePage
 
 from .browser import NEEDS_CHROMIUM, opened, refused, seated, until
+from .conftest import PATIENT
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -120,6 +121,23 @@ async def test_a_node_is_drained_and_goes_away(coordinator, farm, make_node):
             (view,) = (await farm.get("/api/v1/nodes", NodePage)).nodes
             assert view.state is NodeState.DRAINING
         await expect(page.locator(".node-card .pill")).to_have_text("Offline")
+
+
+async def test_the_load_of_the_hour_survives_a_restart(start, scene, make_node):
+    from rendermill.wire.connection import FarmConnection
+
+    first = await start(config=PATIENT)
+    async with FarmConnection(first.credentials) as farm:
+        shot = scene("1-3")
+        await shot.upload(farm)
+        await shot.submit(farm)
+        node = make_node(farm)
+        async with node.connected():
+            await node.render(lambda: len(node.accepted) == 3)
+    await first.stop()
+    async with signed_in(await start(config=PATIENT)) as seat:
+        name = "Load of the farm over the last hour: 3 frames"
+        await expect(seat.page.get_by_role("img", name=name)).to_be_visible()
 
 
 async def test_the_page_lives_through_a_restart_of_the_coordinator(start, scene):
