@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..protocol.codec import CodecError, decode_manifest, encode_message, is_sha256
-from ..protocol.frames import FrameRangeError, format_frames, frame_step, parse_frames
+from ..protocol.frames import FrameRangeError, format_frames, frame_sequence, frame_step
 from ..protocol.job import PRIORITY_MAX, PRIORITY_MIN, Capability, JobSpec
 from ..protocol.manifest import MANIFEST_MAX_BYTES, Manifest, ManifestError, check_path
 from ..protocol.messages import MESSAGE_MAX_BYTES, Assign
@@ -68,7 +69,7 @@ def check_spec(spec: JobSpec) -> JobSpec:
     if not spec.name.strip() or len(spec.name) > NAME_MAX_CHARS:
         raise NotAcceptable(f"A job needs a name of 1 to {NAME_MAX_CHARS} characters.")
     try:
-        frames = parse_frames(spec.frames)
+        frames = frame_sequence(spec.frames)
     except FrameRangeError as error:
         raise NotAcceptable(str(error)) from error
     if spec.requires.engine not in ENGINES:
@@ -98,7 +99,7 @@ def check_spec(spec: JobSpec) -> JobSpec:
     return spec
 
 
-def _check_film(spec: JobSpec, frames: tuple[int, ...]) -> None:
+def _check_film(spec: JobSpec, frames: Sequence[int]) -> None:
     film = spec.film
     if film is None:
         return
@@ -194,6 +195,9 @@ def check_scene(submission: JobSubmission, blobs: BlobStore) -> Scene:
     manifest = read_manifest(submission.manifest, blobs)
     if submission.spec.blend not in (file.path for file in manifest.files):
         raise NotAcceptable(f"The scene {submission.spec.blend!r} is not among the files sent.")
+    colours = submission.spec.colour_configuration
+    if not (colours.startswith("ocio://") or colours in ("", *(f.path for f in manifest.files))):
+        raise NotAcceptable(f"The colour configuration {colours!r} is not among the files sent.")
     chunks = manifest.blobs()
     missing = blobs.missing(chunks)
     if missing:

@@ -196,5 +196,8 @@ class JobSpec:
     depends_on: tuple[str, ...] = ()
     """Jobs that must be done before this one starts."""
     limits: Limits = Limits()
+    colour_configuration: str = ""
+    """OpenColorIO configuration that Blender is started with: a path in the job's tree, or one that
+    OpenColorIO itself brings (``ocio://...``); '': Blender's own."""
     client: str = ""
     """Who made this spec, e.g. "rendermill 0.1.0, Blender 4.5.15"."""

@@ -26,7 +26,7 @@ from ...protocol.job import (
 )
 from ...protocol.manifest import check_path
 from ...protocol.scene import CapturedScene, MissingFile, SceneFile
-from . import needs, outputs
+from . import colours, needs, outputs
 from .cache_frames import spans_of
 from .dependencies import Dependencies, find_dependencies
 from .snapshot import UNTITLED
@@ -109,6 +109,7 @@ def capture(
         order=order,
         max_nodes=max_nodes,
         scouts=scouts,
+        colour_configuration=_colour_configuration(tree),
         client=f"rendermill {__version__}, Blender {bpy.app.version_string}",
     )
     return CapturedScene(
@@ -120,6 +121,15 @@ def capture(
         blend=blend if bpy.data.filepath else "",
         notes=_notes(found),
     )
+
+
+def _colour_configuration(tree: Tree) -> str:
+    """Return the configuration of this Blender as `JobSpec` names it."""
+    configuration = colours.configuration()
+    if configuration.startswith(colours.BUILT_IN):
+        return configuration
+    # One with a name that cannot travel is among the missing files.
+    return tree.places.get(configuration, "")
 
 
 def _notes(found: Dependencies) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import bpy
 from ...protocol.frames import parse_frames
 from ...protocol.scene import CapturedScene
 from ...protocol.views import NodeView
-from . import compat, needs, repairs, simulations
+from . import colours, compat, needs, repairs, simulations
 from .code_checks import check_add_ons, check_python
 from .farm_checks import check_farm
 from .file_checks import check_missing_data, check_missing_files, check_readable, check_unsaved
@@ -200,14 +200,21 @@ def check_single_layer(scene: Any, captured: CapturedScene) -> Iterator[Finding]
 
 
 def check_colour_configuration(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
-    """Nodes use Blender's own colour configuration."""
+    """Another colour configuration than Blender's own goes with the scene, if it can."""
     configuration = os.environ.get("OCIO", "")
-    if configuration:
+    if configuration and not colours.configuration():
         yield Finding(
             Severity.WARNING,
+            f"The colour configuration {configuration} (OCIO) does not exist.",
+            "This Blender has taken its own in its place, and so do the nodes.",
+            "Correct the variable OCIO and start Blender again.",
+            id="colour_configuration",
+        )
+    elif captured.spec.colour_configuration:
+        yield Finding(
+            Severity.INFO,
             f"This Blender uses the colour configuration {configuration} (OCIO).",
-            "Nodes use their own, so colours may differ.",
-            "Set OCIO to the same configuration on every node.",
+            "Nodes are given the same, with its tables, and start a Blender of their own for it.",
             id="colour_configuration",
         )
 

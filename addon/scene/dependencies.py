@@ -17,7 +17,7 @@ from typing import Any
 import bpy
 
 from ...protocol.scene import MissingFile
-from . import compat
+from . import colours, compat
 from .cache_frames import FrameSpans, cut_bake, cut_fluid, cut_point_cache
 from .paths import (
     PathKind,
@@ -31,6 +31,7 @@ from .paths import (
 _UVTILE = "<UVTILE>"
 _TILE_TOKENS = {"<UDIM>": r"\d{4}", _UVTILE: r"u\d+_v\d+"}
 _POINT_CACHE_SUFFIXES = (".bphys", ".vdb")
+_COLOURS = "Colour configuration"
 _OCEAN_PREFIXES = ("disp", "foam", "normal", "spray", "spray_inverse")
 _FLUID_FOLDERS = ("config", "data", "noise", "mesh", "particles", "guiding", "script")
 
@@ -85,12 +86,32 @@ def iterate_dependencies(found: Dependencies) -> Iterator[str]:
     for item in wanted:
         yield item.label
         _follow(item, found, _Disk(listings, suffixes), reported)
+    yield _COLOURS
+    _follow_colours(found)
     for folder, label in caches:
         yield label
         names = (name for name in sorted(listings.names(folder)) if _is_point_cache(name))
         files = [os.path.join(folder, name) for name in names]
         for file in found.of_cache(files, cut_point_cache(files, found.spans)):
             found.files.setdefault(file, label)
+
+
+def _follow_colours(found: Dependencies) -> None:
+    configuration = colours.configuration()
+    try:
+        needed = colours.colour_files(configuration)
+    except OSError:
+        # It was there when Blender started.
+        found.missing.append(MissingFile(Path(configuration), _COLOURS))
+        return
+    for path in needed.files:
+        found.files.setdefault(path, _COLOURS)
+    found.missing += [MissingFile(Path(path), _COLOURS) for path in needed.missing]
+    for folder in needed.elsewhere:
+        found.warnings.append(
+            f"The colour configuration {configuration} looks for tables in {folder!r}, and a node "
+            f"does so on its own disk; make that folder relative to the configuration."
+        )
 
 
 @dataclass(frozen=True, slots=True)

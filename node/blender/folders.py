@@ -15,11 +15,17 @@ from .attempt import AttemptFailed, RenderedFile
 _ROOT_ID = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
+_BUILT_IN_COLOURS = re.compile(r"ocio://[\w.+-]{1,100}")
+"""Configurations that OpenColorIO itself brings along."""
+
+
 def check_names(spec: JobSpec) -> None:
     """Refuse names that lead out of the folders they belong to; a submitter may write anything."""
     try:
         for path in (spec.blend, *(root.path for root in spec.roots)):
             check_path(path)
+        if spec.colour_configuration and not _BUILT_IN_COLOURS.fullmatch(spec.colour_configuration):
+            check_path(spec.colour_configuration)
     except ManifestError as error:
         raise AttemptFailed(FailureKind.SCENE, str(error)) from error
     for root in spec.outputs:
@@ -30,6 +36,22 @@ def check_names(spec: JobSpec) -> None:
             raise AttemptFailed(
                 FailureKind.SCENE, f'The output name "{root.name}" leads out of its folder.'
             )
+
+
+def colour_variables(spec: JobSpec, workspace: Path) -> dict[str, str]:
+    """Return the variables with which Blender takes the job's colour configuration.
+
+    Raises `AttemptFailed` (SCENE) for one that is not among the files of the job.
+    """
+    name = spec.colour_configuration
+    if not name or _BUILT_IN_COLOURS.fullmatch(name):
+        return {"OCIO": name} if name else {}
+    path = workspace / name
+    if not path.is_file():
+        raise AttemptFailed(
+            FailureKind.SCENE, f"The colour configuration {name!r} did not come with the job."
+        )
+    return {"OCIO": str(path)}
 
 
 def make_below(scratch: Path, output: Path) -> Path:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -109,15 +109,17 @@ class BlenderProcess:
         readable: tuple[Path, ...] = (),
         level: str = sandbox.NONE,
         low_priority: bool = False,
+        variables: Mapping[str, str] | None = None,
     ) -> BlenderProcess:
         """Start ``command`` in a group of its own with an environment of its own.
 
-        With ``low_priority`` it gets the processor only where no other program wants it.
+        ``variables`` are added to that. With ``low_priority`` it gets the processor only where no
+        other program wants it.
 
         Raises OSError when it cannot be started.
         """
         mark = secrets.token_hex(8)
-        environment = sandbox.environment(scratch) | {MARK_VARIABLE: mark}
+        environment = sandbox.environment(scratch) | {MARK_VARIABLE: mark, **(variables or {})}
         confined = sandbox.confine(
             level, command, program=program, readable=readable, writable=scratch
         )

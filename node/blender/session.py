@@ -16,7 +16,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from .attempt import (
     RenderedFrame,
 )
 from .failing import refusal, unexpected_end
-from .folders import check_names, film_file, gather, make_below
+from .folders import check_names, colour_variables, film_file, gather, make_below
 from .process import BlenderProcess, Unkillable
 from .script import command_line, generate, spec_fields
 
@@ -125,6 +125,8 @@ class BlenderSession:
         self._workspace: Path | None = None
         self._report: OpenReport | None = None
         self._ran_scripts = False
+        self._variables: dict[str, str] = {}
+        """What `colour_variables` gave for the process."""
         self._opened_bytes = 0
         self._prepare_seconds = 0.0
         self._last_beat = 0.0
@@ -198,11 +200,7 @@ class BlenderSession:
             await asyncio.to_thread(script.write_text, generate(spec), "utf-8")
         if self._report is not None and self.job == spec and self._workspace == workspace:
             return self._report
-        if self._ran_scripts and self._blender is not None:
-            await self.close()
-            await self.start(self._blender)
-        self._job, self._report = None, None
-        self._ran_scripts = spec.trust_scripts
+        await self._suit(spec, workspace)
         started = time.perf_counter()
         answer = await self._ask("open", self._opening(spec, workspace), spec=spec)
         seconds = time.perf_counter() - started
@@ -277,11 +275,7 @@ class BlenderSession:
         if spec.film is None or not pictures:
             raise ValueError("A film needs frames, and a job that asks for one.")
         check_names(spec)
-        if self._ran_scripts and self._blender is not None:
-            await self.close()
-            await self.start(self._blender)
-        self._job, self._report = None, None
-        self._ran_scripts = spec.trust_scripts
+        await self._suit(spec, workspace)
         output = await asyncio.to_thread(make_below, self._scratch, output)
         folder = await asyncio.to_thread(make_below, self._scratch, output / "film")
         listed = output / "pictures.json"
@@ -340,7 +334,18 @@ class BlenderSession:
 
     # --- the process --------------------------------------------------------------------------
 
-    async def _spawn(self, blender: BlenderInfo) -> None:
+    async def _suit(self, spec: JobSpec, workspace: Path) -> None:
+        """Have a Blender free of another scene's Python, started with the colours of this job."""
+        variables = colour_variables(spec, workspace)
+        if self._blender is not None and (self._ran_scripts or variables != self._variables):
+            await self.close()
+            self._aborting = False
+            await self._spawn(self._blender, variables)
+        self._job, self._report = None, None
+        self._ran_scripts = spec.trust_scripts
+
+    async def _spawn(self, blender: BlenderInfo, variables: dict[str, str] | None = None) -> None:
+        self._variables = variables or {}
         self._token = channel.make_token()
         program = Path(blender.path)
         source = self._scratch / "session.py"
@@ -359,6 +364,7 @@ class BlenderSession:
                 readable=self.options.readable,
                 level=self.options.sandbox,
                 low_priority=self.options.low_priority,
+                variables=self._variables,
             )
         except OSError as error:
             raise AttemptFailed(
@@ -561,7 +567,7 @@ class BlenderSession:
             "spec": spec_fields(spec),
             "workspace": str(workspace),
             "threads": self.options.threads,
-            "gpus": [_gpu_fields(gpu) for gpu in self._gpus_for(spec)],
+            "gpus": [asdict(gpu) for gpu in self._gpus_for(spec)],
         }
 
     def _gpus_for(self, spec: JobSpec) -> tuple[Gpu, ...]:
@@ -585,10 +591,6 @@ class BlenderSession:
 
 _BLENDER_LIVES_ON = frozenset({FailureKind.SCENE, FailureKind.NODE, FailureKind.OUTPUT})
 """Failures that Blender itself reported, after which it can go on."""
-
-
-def _gpu_fields(gpu: Gpu) -> dict[str, str]:
-    return {"backend": gpu.backend, "name": gpu.name, "id": gpu.id}
 
 
 def _without_seconds(report: OpenReport) -> OpenReport:

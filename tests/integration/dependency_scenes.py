@@ -1,6 +1,6 @@
 """One scene for every kind of file that a .blend can need; run inside a Blender, by a test.
 
-    python dependency_scenes.py make FOLDER          build, render here, send to the farm
+    python dependency_scenes.py make FOLDER [KIND]   build, render here, send to the farm
     python dependency_scenes.py control FOLDER       render the bare .blend files, without the rest
 
 ``make`` builds ``FOLDER/work/<kind>/shot.blend`` with its files around it, renders the one frame
@@ -567,7 +567,7 @@ def _falling_cloth() -> tuple[Any, Any]:
     modifier = cloth.modifiers.new("Cloth", "CLOTH")
     modifier.settings.time_scale = 4.0
     cache = modifier.point_cache
-    cache.frame_end = 6
+    cache.frame_end = 14
     return cloth, cache
 
 
@@ -616,7 +616,7 @@ def particles_on_disk(place: Place) -> int:
     settings.particle_size, settings.normal_factor = 1.0, 3.0
     source.show_instancer_for_render = False
     system.point_cache.name = "dust"
-    system.point_cache.frame_end = 6
+    system.point_cache.frame_end = 14
     system.point_cache.use_disk_cache = True
     bake_points(source, system.point_cache)
     # What would be simulated anew without the files is another picture.
@@ -679,6 +679,59 @@ def geometry_import(place: Place) -> int:
     return 1
 
 
+def colour_configuration(place: Place) -> int:
+    """The colours of a studio; only where this Blender was started with them."""
+    scene = stage()
+    place.save()
+    assert scene.display_settings.display_device == "Studio"
+    screen(textured(load(place.picture("textures/wood.png", GREEN))))
+    return 1
+
+
+def rigid_bodies(place: Place) -> int:
+    """A baked rigid body world, which Blender keeps in the .blend only."""
+    scene = stage()
+    place.save()
+    bpy.ops.mesh.primitive_cube_add(size=1, location=(0, 0, 2))
+    cube = bpy.context.object
+    cube.data.materials.append(shining("box"))
+    bpy.ops.rigidbody.world_add()
+    bpy.ops.rigidbody.object_add()
+    cache = scene.rigidbody_world.point_cache
+    cache.frame_end = 12
+    with bpy.context.temp_override(point_cache=cache, scene=scene):
+        bpy.ops.ptcache.bake(bake=True)
+    return 10
+
+
+def simulation_zone(place: Place) -> int:
+    """A simulation of Geometry Nodes, of which a few states are sent."""
+    scene = stage()
+    scene.frame_end = 30
+    place.save()
+    bpy.ops.mesh.primitive_cube_add(size=1)
+    cube = bpy.context.object
+    modifier, group, sink = geometry_nodes(cube)
+    start = group.nodes.new("GeometryNodeSimulationInput")
+    end = group.nodes.new("GeometryNodeSimulationOutput")
+    start.pair_with_output(end)
+    move = group.nodes.new("GeometryNodeTransform")
+    move.inputs["Translation"].default_value = (0.05, 0, 0)
+    paint = group.nodes.new("GeometryNodeSetMaterial")
+    paint.inputs["Material"].default_value = shining("plain")
+    group.links.new(group.nodes["Group Input"].outputs[0], start.inputs[0])
+    group.links.new(start.outputs[1], move.inputs["Geometry"])
+    group.links.new(move.outputs[0], end.inputs[1])
+    group.links.new(end.outputs[0], paint.inputs["Geometry"])
+    group.links.new(paint.outputs[0], sink.inputs[0])
+    if hasattr(modifier, "bake_target"):
+        modifier.bake_target = "DISK"
+    bpy.ops.object.geometry_node_bake_single(
+        session_uid=cube.session_uid, modifier_name="nodes", bake_id=modifier.bakes[0].bake_id
+    )
+    return 20
+
+
 def image_strip(place: Place) -> int:
     """A plate in the sequencer, with a sound beside it."""
     scene = stage()
@@ -725,6 +778,8 @@ KINDS: tuple[Callable[[Place], int], ...] = (
     external_cache,
     particles_on_disk,
     geometry_bake,
+    simulation_zone,
+    rigid_bodies,
     geometry_import,
     image_strip,
 )
@@ -744,8 +799,8 @@ def render(frame: int, picture: Path) -> None:
     scene.frame_start, scene.frame_end, scene.render.filepath = first, last, path
 
 
-def make(folder: Path) -> dict[str, Any]:
-    """Build every kind, render it here, send it."""
+def make(folder: Path, *kinds: str) -> dict[str, Any]:
+    """Build the kinds named, or every one of `KINDS`; render each here, send it."""
     import rendermill
     from rendermill.addon.ui import pump
     from rendermill.addon.ui.farm_state import Link
@@ -758,7 +813,8 @@ def make(folder: Path) -> dict[str, Any]:
     jobs: dict[str, Any] = {}
     cannot: dict[str, str] = {}
     failed: dict[str, str] = {}
-    for build in KINDS:
+    chosen = (colour_configuration,) if kinds == ("colour_configuration",) else KINDS
+    for build in chosen:
         name = build.__name__
         place = Place(folder / "work" / name)
         try:
@@ -801,9 +857,10 @@ def control(folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Run what the command line names."""
     what, folder = {"make": make, "control": control}[sys.argv[1]], Path(sys.argv[2])
+    kinds = sys.argv[3:]
     for name in ("here", "alone"):
         (folder / name).mkdir(exist_ok=True)
-    result = what(folder)
+    result = what(folder, *kinds)
     sys.stdout.write(f"\nRESULT {json.dumps(result)}\n")
     sys.stdout.flush()
     # Blender as a module may crash or hang when the interpreter ends.

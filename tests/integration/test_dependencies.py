@@ -32,7 +32,7 @@ NOT_EVERYWHERE = {
     "5.0": set[str](),
 }
 """Kinds that a Blender cannot make here: no module for OpenVDB, no import nodes."""
-ALIKE_WITHOUT_FILES = {"packed"}
+ALIKE_WITHOUT_FILES = {"packed", "rigid_bodies"}
 BLENDER_SECONDS_MAX = 200.0
 
 
@@ -41,9 +41,63 @@ def pixels(file: Path) -> numpy.ndarray:
         return numpy.asarray(image.convert("RGBA")).copy()
 
 
-def run(python: Path, what: str, folder: Path, environment: dict[str, str]) -> dict[str, Any]:
+COLOURS = """ocio_profile_version: 1
+search_path: luts
+roles:
+  reference: Linear
+  scene_linear: Linear
+  rendering: Linear
+  default_byte: Film
+  default_float: Linear
+  default_sequencer: Film
+  data: Raw
+  color_picking: Film
+  texture_paint: Film
+  matte_paint: Film
+  compositing_log: Linear
+displays:
+  Studio:
+    - !<View> {name: Warm, colorspace: Film}
+active_displays: [Studio]
+active_views: [Warm]
+colorspaces:
+  - !<ColorSpace>
+    name: Linear
+    bitdepth: 32f
+  - !<ColorSpace>
+    name: Film
+    bitdepth: 32f
+    from_reference: !<FileTransform> {src: warm.spi1d, interpolation: linear}
+  - !<ColorSpace>
+    name: Raw
+    bitdepth: 32f
+    isdata: true
+"""
+WARM = """Version 1
+From 0.0 1.0
+Length 3
+Components 3
+{
+0.0 0.0 0.0
+0.8 0.4 0.2
+1.0 0.9 0.6
+}
+"""
+
+
+def colours(folder: Path) -> Path:
+    """Make a colour configuration with a table of its own; return its file."""
+    (folder / "luts").mkdir(parents=True)
+    (folder / "luts" / "warm.spi1d").write_text(WARM, "utf-8")
+    (folder / "config.ocio").write_text(COLOURS, "utf-8")
+    return folder / "config.ocio"
+
+
+def run(
+    python: Path, what: str, folder: Path, environment: dict[str, str], *kinds: str
+) -> dict[str, Any]:
     done = subprocess.run(
-        [str(python), str(SCENES), what, str(folder)],
+        [str(python), str(SCENES), what, str(folder), *kinds],
         env=environment,
         capture_output=True,
         text=True,
@@ -70,6 +124,13 @@ def test_every_kind_of_file_travels(version: str, tmp_path: Path) -> None:
         assert not made["failed"], "\n".join(made["failed"].values())
         assert set(made["cannot"]) == NOT_EVERYWHERE[version], made["cannot"]
         jobs: dict[str, Any] = made["jobs"]
+        # Blender reads its colour configuration when it starts.
+        studio_colours = {"OCIO": str(colours(studio / "work" / "colours"))}
+        coloured = run(
+            python, "make", studio, farm.environment | studio_colours, "colour_configuration"
+        )
+        assert not coloured["failed"], "\n".join(coloured["failed"].values())
+        jobs |= coloured["jobs"]
 
         # From here on nobody has the originals under the paths the scenes know.
         (studio / "work").rename(studio / "away")

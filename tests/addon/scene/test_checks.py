@@ -291,14 +291,15 @@ def test_compositor_that_reads_what_is_not_rendered(good: Any):
     assert any("no output node" in text for text in texts)
 
 
-def test_single_layer_and_colour_configuration(good: Any, monkeypatch: Any):
+def test_single_layer_and_colour_configuration(workshop: Any, good: Any, monkeypatch: Any):
     good.view_layers.new("second")
     good.render.use_single_layer = True
     assert any("Render Single Layer" in text for text in said(good, Severity.WARNING))
     good.render.use_single_layer = False
     monkeypatch.setenv("OCIO", "/studio/config.ocio")
-    (text,) = said(good, Severity.WARNING)
-    assert "/studio/config.ocio" in text
+    assert "does not exist" in found_one(good, "colour_configuration").what
+    monkeypatch.setenv("OCIO", str(workshop.text("studio/config.ocio", "ocio_profile_version: 2")))
+    assert found_one(good, "colour_configuration").severity is Severity.INFO
 
 
 def test_datablock_that_its_library_no_longer_has(workshop: Any, cycles_scene: Any):
