@@ -205,9 +205,11 @@ TEST_PROGRAMS = {
     "losetup": "mount",
     "Xvfb": "xvfb",
     "xdotool": "xdotool",
+    "import": "imagemagick",
 }
 """A browser for the tests of the status page; `ip` makes hosts for those of the network; a display
-and a hand at its mouse are the user of a workstation; the others make disks that fail or fill up
+and a hand at its mouse are the user of a workstation; `import` takes pictures of that display; the
+others make disks that fail or fill up
 and clocks that jump, for the tests of faults."""
 
 

@@ -2,9 +2,9 @@
 
 ``python3 scripts/test.py`` makes the environments it needs, then runs the linter, the type
 checker, the lock files' rules and all tests: without Blender in the process, then inside Blender
-4.2, 4.5 and 5.0. Tests of whole farms, which mostly wait for processes, run aside meanwhile; what
-they print comes at the end. It ends with one line of totals; the exit code is 0 only if nothing
-failed.
+4.2, 4.5 and 5.0. Tests of whole farms, which mostly wait for processes, and of Blender's windows
+run aside meanwhile; what they print comes at the end. It ends with one line of totals; the exit
+code is 0 only if nothing failed.
 
 ``--fast`` leaves out the tests inside Blender; ``--stage NAME`` (again for more) runs only those;
 ``-k EXPRESSION`` goes to pytest.
@@ -114,7 +114,8 @@ def main() -> int:
 
 def _prepare(stages: Sequence[Stage]) -> None:
     """Make the environments the stages run in, and what Blender and the tests need around them."""
-    if any(stage.name in ("tests", "farms") or stage.inside_blender for stage in stages):
+    names = ("tests", "farms", "windows")
+    if any(stage.name in names or stage.inside_blender for stage in stages):
         environment.ensure_system(
             {**environment.LIBRARIES, **environment.OPENGL},
             {**environment.PROGRAMS, **environment.TEST_PROGRAMS},
@@ -267,6 +268,18 @@ def _pytest(where: Environment, *more: str) -> Callable[[Totals, argparse.Namesp
     return run
 
 
+def _walk(totals: Totals, options: argparse.Namespace) -> None:
+    """Get a Blender with windows, and go through its interface. Without one the test is skipped."""
+    import real_blender
+
+    try:
+        real_blender.ensure()
+    except SetupError as error:
+        # A mirror that does not answer says nothing about Rendermill.
+        say(f"\n*** THE WINDOW WALK IS SKIPPED: {error}\n")
+    _pytest(DEV, *WINDOWS)(totals, options)
+
+
 def _count_tests(totals: Totals, report: Path) -> None:
     # Written by our own pytest a moment ago.
     for suite in ElementTree.parse(report).iter("testsuite"):
@@ -309,6 +322,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 FARMS = ("tests/faults", "tests/integration", "tests/background")
+WINDOWS = ("tests/addon/ui/test_window_walk.py",)
 
 STAGES = (
     Stage("lint", "ruff check", DEV, _tool("ruff", "check", ".")),
@@ -322,11 +336,12 @@ STAGES = (
         _pytest(DEV, *FARMS),
         aside=True,
     ),
+    Stage("windows", "a walk through the interface of a Blender", DEV, _walk, aside=True),
     Stage(
         "tests",
         "everything else that starts Blender in processes of its own",
         DEV,
-        _pytest(DEV, "tests", *(f"--ignore={folder}" for folder in FARMS)),
+        _pytest(DEV, "tests", *(f"--ignore={path}" for path in (*FARMS, *WINDOWS))),
     ),
     Stage("bpy-4.2", "inside Blender 4.2", BPY_42, _pytest(BPY_42, "-m", "bpy"), True),
     Stage("bpy-4.5", "inside Blender 4.5", DEV, _pytest(DEV, "-m", "bpy"), True),
