@@ -64,9 +64,10 @@ def _print(detail: JobDetail, frames: list[FrameView]) -> None:
     print_table(HEADINGS, [job_row(job)])
     out = console()
     version = ".".join(map(str, spec.requires.blender))
+    out.print()
     out.print(
         escape(
-            f"\n{spec.scene}, {spec.requires.engine} on {spec.requires.device.value}, "
+            f"{spec.scene}, {spec.requires.engine} on {spec.requires.device.value}, "
             f"{spec.image.width}x{spec.image.height} {spec.image.file_format}, Blender {version}, "
             f"{job.scene_files} files, {size(job.scene_bytes)}"
         )

@@ -48,7 +48,8 @@ async def test_lists_for_people_and_for_scripts(coordinator, farm, make_node, re
         plain = json.loads(ran.out)
         assert plain["job"]["id"] == job.id
         assert [frame["frame"] for frame in plain["frames"]] == [1, 2, 3]
-        assert "8x6 PNG" in (await rendermill("job", job.id)).out
+        shown = (await rendermill("job", job.id)).out
+        assert "\n\nScene, CYCLES on cpu, 8x6 PNG, " in shown
         assert json.loads((await rendermill("jobs", "--state", "done", "--json")).out)["jobs"] == []
 
 
