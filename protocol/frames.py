@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import TypeGuard
 
 FRAME_MIN = -1_048_574
 FRAME_MAX = 1_048_574
@@ -40,9 +41,17 @@ def parse_frames(text: str) -> tuple[int, ...]:
     Raises `FrameRangeError` for an empty range, an item that is no frame, a run that goes
     backwards, a step of 0, a frame Blender cannot have, or more than `JOB_FRAMES_MAX` frames.
     """
+    return tuple(frame_sequence(text))
+
+
+def frame_sequence(text: str) -> Sequence[int]:
+    """As `parse_frames`; a single run is a `range`, which costs the same however long it is."""
+    items = text.split(",")
+    if len(items) == 1:
+        return _parse_item(text.strip())
     frames: set[int] = set()
     named = 0
-    for item in text.split(","):
+    for item in items:
         run = _parse_item(item.strip())
         named += len(run)
         # The same frames over and over would keep whoever reads them busy for hours.
@@ -88,7 +97,7 @@ def format_frames(frames: Iterable[int]) -> str:
     Raises `FrameRangeError` when there is no frame. ``parse_frames(format_frames(x))`` gives back
     the distinct frames of ``x`` in order.
     """
-    ordered = sorted(set(frames))
+    ordered = frames if _is_ascending(frames) else sorted(set(frames))
     if not ordered:
         raise FrameRangeError("There is no frame to render.")
     items: list[str] = []
@@ -109,8 +118,14 @@ def format_frames(frames: Iterable[int]) -> str:
     return ", ".join(items)
 
 
+def _is_ascending(frames: Iterable[int]) -> TypeGuard[range]:
+    return isinstance(frames, range) and frames.step > 0
+
+
 def _run_end(ordered: Sequence[int], start: int) -> int:
     """Index of the last frame of the run of constant step that begins at ``start``."""
+    if _is_ascending(ordered):
+        return len(ordered) - 1
     if start + 1 >= len(ordered):
         return start
     step = ordered[start + 1] - ordered[start]
@@ -128,5 +143,7 @@ def frame_step(frames: Sequence[int]) -> int | None:
     if len(frames) < 2:
         return 1 if frames else None
     step = frames[1] - frames[0]
+    if _is_ascending(frames):
+        return step
     is_even = all(later - earlier == step for earlier, later in pairwise(frames))
     return step if is_even else None

@@ -1,7 +1,7 @@
 """The frames of one job: the state of each, the records of those touched, and what comes next.
 
-Built for 100,000 frames: an untouched frame costs five bytes, handing out a frame costs the same
-however many there are.
+Built for 100,000 frames: an untouched frame of an unbroken range costs one byte, of any other five;
+handing out a frame costs the same however many there are.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from array import array
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import overload
 
 from ...protocol.frames import FILM_FRAME
 from ...protocol.job import FrameOrder
@@ -44,8 +45,8 @@ class FrameTable:
         self.job = job
         self.film = len(frames) if has_film else None
         """Position of the film; None where there is to be none."""
-        self.numbers = array("i", [*frames, FILM_FRAME] if has_film else frames)
-        """Of the frames, and of the film at its position."""
+        self._numbers = frames if isinstance(frames, range) else array("i", frames)
+        """Of the frames, without the film."""
         self.states = bytearray([CODE[untouched]]) * len(frames)
         self.records: dict[int, FrameRecord] = {}
         """Position -> record, of every frame that has one."""
@@ -70,12 +71,23 @@ class FrameTable:
     def __len__(self) -> int:
         return len(self.states)
 
+    def number(self, position: int) -> int:
+        """Return the number of the frame at a position, `FILM_FRAME` at that of the film."""
+        return FILM_FRAME if position == self.film else self._numbers[position]
+
     def position(self, frame: int) -> int | None:
         """Return where a frame stands, None if the job does not have it."""
-        index = bisect_left(self.numbers, frame)
-        if index < len(self.numbers) and self.numbers[index] == frame:
+        if frame == FILM_FRAME:
+            return self.film
+        index = self.position_from(frame)
+        if index < len(self._numbers) and self._numbers[index] == frame:
             return index
         return None
+
+    def position_from(self, frame: int) -> int:
+        """Return where the first frame of this number or a larger one stands; their count if none
+        does."""
+        return bisect_left(self._numbers, frame)
 
     def state(self, position: int) -> FrameState:
         """Return the state of the frame at a position."""
@@ -93,7 +105,7 @@ class FrameTable:
         if record is None:
             assert not self.is_shed, f"the frames of {self.job} are in the database alone"
             state = FrameState.WAITING if position == self.film else self.untouched
-            record = FrameRecord(job=self.job, frame=self.numbers[position], state=state)
+            record = FrameRecord(job=self.job, frame=self.number(position), state=state)
         return record
 
     def store(self, position: int, record: FrameRecord) -> None:
@@ -308,19 +320,37 @@ def _sequence(count: int, order: FrameOrder) -> Sequence[int]:
         return range(count)
     if order is FrameOrder.BACKWARD:
         return range(count - 1, -1, -1)
-    return binary_order(count)
+    return BinaryOrder(count)
 
 
-def binary_order(count: int) -> array[int]:
-    """Return the positions 0 to ``count - 1``: first, last, middle, quarters, eighths, ..."""
-    order = array("I", range(min(count, 2)) if count < 2 else (0, count - 1))
-    gaps = deque([(0, count - 1)])
-    while gaps:
-        low, high = gaps.popleft()
-        if high - low < 2:
-            continue
-        middle = (low + high) // 2
-        order.append(middle)
-        gaps.append((low, middle))
-        gaps.append((middle, high))
-    return order
+class BinaryOrder(Sequence[int]):
+    """The positions 0 to ``count - 1``: first, last, middle, quarters, eighths, ...
+
+    Worked out as far as somebody has asked.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._known = array("I", range(min(count, 1)) if count < 2 else (0, count - 1))
+        self._gaps = deque([(0, count - 1)])
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[int]: ...
+    def __getitem__(self, index: int | slice) -> int | Sequence[int]:
+        """Return the position at a place of the order."""
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(self._count))]
+        place = range(self._count)[index]
+        while len(self._known) <= place:
+            low, high = self._gaps.popleft()
+            if high - low >= 2:
+                middle = (low + high) // 2
+                self._known.append(middle)
+                self._gaps.append((low, middle))
+                self._gaps.append((middle, high))
+        return self._known[place]

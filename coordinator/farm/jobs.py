@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ...protocol.frames import parse_frames
+from ...protocol.frames import frame_sequence
 from ...protocol.states import JOB_ENDED, FrameState, JobState
 from .failures import Breaker
 from .frames import FrameTable, scout_positions
@@ -100,7 +100,7 @@ def open_job(record: JobRecord) -> Job:
     Raises `protocol.frames.FrameRangeError` for a frame range that cannot be read.
     """
     spec = record.spec
-    frames = parse_frames(spec.frames)
+    frames = frame_sequence(spec.frames)
     table = FrameTable(record.id, frames, spec.order, record.untouched, spec.film is not None)
     if spec.scouts and not record.scouts_approved:
         table.hold(scout_positions(len(frames)))

@@ -51,7 +51,7 @@ class Outcome:
     def save_frame(self, job: Job, position: int) -> None:
         """A frame's record changed."""
         self.frames.setdefault(job.id, {})[position] = None
-        self.show_frame(job.id, job.table.numbers[position])
+        self.show_frame(job.id, job.table.number(position))
         self.seen_jobs[job.id] = None
 
     def save_node(self, node: Node) -> None:

@@ -51,7 +51,7 @@ def _check_frames(job: Job) -> None:
             assert position not in job.leases_at, f"{job.id}: a lease without a record"
     for position, record in table.records.items():
         where = f"frame {record.frame} of {job.id}"
-        assert record.frame == table.numbers[position], f"{where}: place"
+        assert record.frame == table.number(position), f"{where}: place"
         if record.state in _CLOSED:
             assert record.state is table.state(position), f"{where}: two states"
             assert not record.leases, f"{where}: leases and state"

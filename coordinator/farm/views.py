@@ -267,7 +267,7 @@ class FarmViews:
         if job is None:
             return None
         table = job.table
-        start = 0 if after is None else bisect_left(table.numbers, after + 1)
+        start = 0 if after is None else table.position_from(after + 1)
         positions: Iterator[int] = (
             iter(range(start, len(table))) if state is None else table.positions(state, start)
         )

@@ -9,6 +9,8 @@ from rendermill.protocol.frames import (
     JOB_FRAMES_MAX,
     FrameRangeError,
     format_frames,
+    frame_sequence,
+    frame_step,
     parse_frames,
 )
 
@@ -87,4 +89,25 @@ def test_no_frame_has_no_text() -> None:
 
 @given(st.sets(st.integers(-500, 500), min_size=1))
 def test_text_and_frames_say_the_same(frames: set[int]) -> None:
+    assert parse_frames(format_frames(frames)) == tuple(sorted(frames))
+
+
+@pytest.mark.parametrize("text", ["7", "1-250", "-5--1", "1-10:2", "1-200000", "1-3:2", "1-9:4"])
+def test_a_single_run_stays_a_range(text: str) -> None:
+    frames = frame_sequence(text)
+    assert isinstance(frames, range)
+    assert tuple(frames) == parse_frames(text)
+    # Written, and measured, without looking at each frame; no other than the frames themselves.
+    assert format_frames(frames) == format_frames(list(frames))
+    assert frame_step(frames) == frame_step(list(frames))
+
+
+def test_several_runs_are_the_distinct_frames_in_order() -> None:
+    assert list(frame_sequence("8, 1-3, 2")) == [1, 2, 3, 8]
+
+
+@given(st.integers(-100, 100), st.integers(1, 40), st.integers(1, 7), st.sampled_from([1, -1]))
+def test_any_range_is_written_like_its_frames(first: int, count: int, step: int, way: int) -> None:
+    frames = range(first, first + count * step, step)[::way]
+    assert format_frames(frames) == format_frames(list(frames))
     assert parse_frames(format_frames(frames)) == tuple(sorted(frames))

@@ -74,7 +74,7 @@ def answers(decisions: list[Decision]) -> list[tuple[str, FrameRef]]:
 
 def states(farm: Scenario) -> dict[int, FrameState]:
     table = farm.farm.state.jobs["j"].table
-    return {number: table.state(at) for at, number in enumerate(table.numbers)}
+    return {table.number(at): table.state(at) for at in range(len(table))}
 
 
 def test_what_tells_how_a_frame_goes_on_is_a_report_and_nothing_else_is():

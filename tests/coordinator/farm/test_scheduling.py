@@ -36,7 +36,7 @@ from rendermill.coordinator.farm.events import (
     ScoutsApproved,
 )
 from rendermill.coordinator.farm.farm import Farm
-from rendermill.coordinator.farm.frames import binary_order
+from rendermill.coordinator.farm.frames import BinaryOrder
 from rendermill.protocol.job import Capability, FrameOrder, JobSpec
 from rendermill.protocol.messages import (
     Assign,
@@ -141,7 +141,7 @@ def test_frames_are_handed_out_in_the_order_asked_for(
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10, 1000])
 def test_binary_order_has_every_frame_once(count: int) -> None:
-    assert sorted(binary_order(count)) == list(range(count))
+    assert sorted(BinaryOrder(count)) == list(range(count))
 
 
 def test_a_more_urgent_job_takes_the_next_free_node_and_no_running_frame(farm: Scenario) -> None:
