@@ -149,7 +149,7 @@ def blame_frame(state: FarmState, job: Job, lease: Lease, reason: str) -> None:
         # A larger machine is left: what was too small says nothing about the frame.
         too_small = {one.node for one in job.record.penalties if one.too_small}
         blamed = tuple(node for node in failed_on if node not in too_small)
-    able = {node.id for node in usable}
+    able = {node.id for node in state.wanted(job)}
     if not state.nodes[lease.node].connected:
         # It was lost over the frame. Were it not counted, the last node of a farm could be lost
         # over the same frame for ever.

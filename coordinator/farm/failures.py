@@ -22,7 +22,8 @@ def fails_for_good(
 
     After `FarmConfig.distinct_nodes_to_fail` distinct nodes; where the farm does not have as many
     that could render it, after that many attempts once every one of them has failed it. ``usable``
-    are the nodes that could render it now; while there are none, it waits.
+    are the nodes that could render it now and that its job does not avoid; while there are none, it
+    waits.
     """
     enough = config.distinct_nodes_to_fail
     if len(failed_on) >= enough:

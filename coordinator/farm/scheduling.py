@@ -36,13 +36,8 @@ def may_have(state: FarmState, node: Node, job: Job) -> bool:
     penalty = job.penalty(node.id)
     if penalty is None or not penalty.keeps_away(state.now):
         return True
-    return not penalty.too_small and _all_avoided(state, job)
-
-
-def _all_avoided(state: FarmState, job: Job) -> bool:
-    """Whether a job would have no node left if it kept to its penalties."""
-    avoided = {one.node for one in job.record.penalties if one.keeps_away(state.now)}
-    return all(node.id in avoided for node in state.usable(job))
+    # Where it avoids all of them, it has no other left.
+    return not penalty.too_small and node in state.wanted(job)
 
 
 def next_position(state: FarmState, node: Node, job: Job) -> int | None:
@@ -56,8 +51,9 @@ def next_position(state: FarmState, node: Node, job: Job) -> int | None:
         return node.id not in record.failed_on and is_large_enough(state, node, job, record)
 
     def accepts_again(record: FrameRecord) -> bool:
-        usable = [one.id for one in state.usable(job)]
-        return may_try(record.failed_on, node.id, usable) and is_large_enough(
+        # One that the job avoids is no other node: the frame would wait until it is forgiven.
+        wanted = [one.id for one in state.wanted(job)]
+        return may_try(record.failed_on, node.id, wanted) and is_large_enough(
             state, node, job, record
         )
 

@@ -296,6 +296,12 @@ class FarmState:
             and fits_memory(requires, node.record.machine)
         ]
 
+    def wanted(self, job: Job) -> list[Node]:
+        """Return those of the `usable` nodes that the job does not avoid; all if it avoids all."""
+        usable = self.usable(job)
+        avoided = {one.node for one in job.record.penalties if one.keeps_away(self.now)}
+        return [node for node in usable if node.id not in avoided] or usable
+
     def look_at_choosy_jobs(self, node: Node) -> None:
         """When a node goes, what only it was good enough for may fall to others."""
         for job_id in (*self.retrying, *self.penalised):

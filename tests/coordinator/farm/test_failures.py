@@ -77,6 +77,46 @@ def test_with_one_node_a_frame_is_tried_three_times() -> None:
     assert farm.view().state is JobState.FAILED
 
 
+def finish_all(farm: Kept, node: str, but: int = 0) -> None:
+    """Let a node render all that it is given, until it begins frame ``but``."""
+    while farm.held(node) and farm.held(node)[0].frame != but:
+        farm.say(node, done(farm.held(node)[0]))
+
+
+def test_a_node_that_the_job_avoids_is_no_other_node_that_a_frame_could_wait_for() -> None:
+    """Found by kills of seed 109: the job stood still until the avoided node was forgiven."""
+    farm = Kept("a", "b")
+    farm.submit(wanted=spec("1-8"))
+    farm.fail("b")
+    farm.fail("b")
+    failed = farm.held("a")[0].frame
+    farm.fail("a")
+    farm.fail("b")
+    # What it holds already it may keep.
+    finish_all(farm, "b")
+    finish_all(farm, "a")
+    assert farm.view().state is JobState.DONE
+    assert farm.frame(failed).failures == 1
+
+
+def test_a_frame_that_only_one_node_may_try_fails_after_three_attempts_there() -> None:
+    """It does not go round until the node that the job avoids is forgiven."""
+    farm = Kept("a", "b")
+    farm.submit(wanted=spec("1-8"))
+    for _ in range(3):
+        farm.fail("b")
+    failed = farm.held("a")[0].frame
+    farm.fail("a")
+    finish_all(farm, "b")
+    finish_all(farm, "a", but=failed)
+    for _ in range(2):
+        assert [ref.frame for ref in farm.held("a")] == [failed]
+        farm.fail("a")
+    assert farm.view().state is JobState.FAILED
+    assert farm.frame(failed).failures == 3
+    assert farm.view().counts.done == 7
+
+
 def test_a_node_that_failed_a_frame_does_not_get_it_again_while_others_are_left() -> None:
     farm = Kept("a", "b")
     farm.submit(wanted=spec("1"))
