@@ -136,12 +136,15 @@ def restart(wanted: Preferences) -> None:
     stop(then=lambda: start(wanted))
 
 
-def start_farm(name: str, then: Callable[[], None]) -> None:
-    """Start a coordinator on this computer; it goes on when Blender is closed."""
+def start_farm(name: str, then: Callable[[], None], more_words: tuple[str, ...] = ()) -> None:
+    """Start a coordinator on this computer; it goes on when Blender is closed.
+
+    ``more_words``: options of its subcommand besides the name.
+    """
     from ...background import service
 
     here.is_starting_farm, here.farm_sentence = True, ""
-    words = ("--name", name) if name else ()
+    words = (*(("--name", name) if name else ()), *more_words)
 
     def done(running: Running) -> None:
         here.is_starting_farm, here.coordinator = False, running

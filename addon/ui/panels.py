@@ -136,6 +136,8 @@ def files_text(report: survey.Report) -> list[tuple[str, str]]:
     if report.problem:
         return [(report.problem, "ERROR")]
     size = report.size
+    if size is None and report.packing.captured is None:
+        return []
     if size is None:
         return [("Measuring the files ...", "SORTTIME")]
     count = "1 file" if size.files == 1 else f"{size.files} files"

@@ -168,17 +168,19 @@ def _blend() -> str:
 
 def _look_around(current: FarmState) -> None:
     """Have looked at what lies on disks: which node runs here, which jobs the open file has."""
-    from . import errands, node_here, preferences
+    from . import errands, node_here, preferences, survey
 
     if node_here.is_time_to_look() and preferences.stored() is not None:
         node_here.look(then=redraw)
     blend = _blend()
     if current.farm is None or (current.blend == blend and not current.is_blend_stale):
         return
-    current.blend, current.is_blend_stale = blend, False
+    if current.blend != blend:
+        current.blend, current.blend_jobs = blend, ()
+    current.is_blend_stale = False
+    survey.measure_again()
     farm_id = current.farm.farm_id
     if not blend:
-        current.blend_jobs = ()
         return
 
     def find() -> tuple[str, ...]:

@@ -140,13 +140,24 @@ def adopt(packing: Packing) -> None:
 
 def _take(packing: Packing, problem: str) -> None:
     global latest, _steps  # noqa: PLW0603
-    from ..client.sent_scenes import measure
-
     _steps = None
     scene, blend = packing.about
-    report = latest = Report(scene, blend, time.time(), packing, problem=problem)
-    captured = packing.captured
-    if captured is None:
+    before = (
+        latest if latest is not None and (latest.scene, latest.blend) == packing.about else None
+    )
+    latest = Report(scene, blend, time.time(), packing, problem=problem)
+    # Shown until the files are measured anew.
+    latest.size = before.size if before is not None else None
+    measure_again()
+
+
+def measure_again() -> None:
+    """Take the sizes anew, and what has changed since the scene was sent."""
+    from ..client.sent_scenes import measure
+
+    report = latest
+    captured = report.packing.captured if report is not None else None
+    if report is None or captured is None:
         return
     # The first is the copy of the .blend, which a look does not make.
     paths = [file.source for file in captured.files[1:]]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from ...protocol.states import JOB_ENDED, JobState
+from ...protocol.states import JOB_ENDED, JobState, WaitingKind
 from ...protocol.views import JobView
 
 _UNIT = 1024
-_SCOUTS_WAIT = "Its scout frames"
-"""How the farm's sentence begins when scout frames wait for approval."""
 
 
 def job_word(job: JobView) -> str:
@@ -69,7 +67,7 @@ def frame_text(job: JobView) -> str:
 
 def waits_for_approval(job: JobView) -> bool:
     """Whether its scout frames are rendered and the rest waits for the artist's word."""
-    return job.waiting_because.startswith(_SCOUTS_WAIT)
+    return job.waiting_kind is WaitingKind.SCOUTS
 
 
 def ago_text(seconds: float) -> str:
