@@ -15,10 +15,11 @@ from typing import Any
 
 from ..protocol.machine import BlenderInfo
 from ..protocol.messages import Inspect, Inspected
+from ..wire.threads import in_thread
+from . import lost_files
 from .blender import throwaway
 from .cache import CacheError, ChunkCache, remove
 from .scenes import Ask, SceneStore, SceneUnavailable
-from .threads import in_thread
 
 INSPECT_SECONDS = 180.0
 """Longest time for Blender to open and look at a scene."""
@@ -127,6 +128,12 @@ def _told(order: Inspect, answer: dict[str, Any], tree: Path) -> Inspected:
             continue
         captured = one["captured"]
         spec = captured["spec"]
+        missing = captured["missing"] + lost_files.outside(captured["files"], tree)
+        found = lost_files.findings(missing, tree) + [
+            finding
+            for finding, check in zip(one["findings"], one["ids"], strict=True)
+            if check not in lost_files.REPLACED
+        ]
         spec["blend"] = order.blend
         spec["roots"] = []
         # The folders are those of this node's tree. The artist's machine is not known here.
@@ -138,11 +145,11 @@ def _told(order: Inspect, answer: dict[str, Any], tree: Path) -> Inspected:
                 "spec": spec,
                 "findings": [
                     {name: _without(text, tree) for name, text in finding.items()}
-                    for finding in one["findings"][:LISTED_MAX]
+                    for finding in found[:LISTED_MAX]
                 ],
                 "missing": [
                     f"{_without(item['source'], tree)} ({item['user']})"
-                    for item in captured["missing"][:LISTED_MAX]
+                    for item in missing[:LISTED_MAX]
                 ],
                 "warnings": [_without(text, tree) for text in captured["warnings"][:LISTED_MAX]],
             }

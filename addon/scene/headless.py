@@ -153,7 +153,8 @@ def inspect(params: Params) -> dict[str, Any]:
     """Open and capture every scene as it lies; return the answer for the result file.
 
     ``{"scene": the one the file was saved with, "scenes": [{"captured", "findings"} as from
-    `pack`]}``. A scene that cannot become a job has ``{"name", "error": sentence}`` instead.
+    `pack`, with "ids", what kind of finding each is]}``. A scene that cannot become a job has
+    ``{"name", "error": sentence}`` instead.
     """
     package = load_package()
     scene_of = importlib.import_module(f"{package}.addon.scene.capture")
@@ -178,7 +179,11 @@ def inspect(params: Params) -> dict[str, Any]:
             answers.append({"name": scene.name, "error": str(error)})
             continue
         answers.append(
-            {"captured": captured_to_json(captured), "findings": findings_to_json(findings)}
+            {
+                "captured": captured_to_json(captured),
+                "findings": findings_to_json(findings),
+                "ids": [finding.id for finding in findings],
+            }
         )
     saved_with: Any = bpy.context.scene
     return {"scene": saved_with.name, "scenes": answers}

@@ -357,6 +357,10 @@ image = bpy.data.images.new("lost", 4, 4)
 image.source = "FILE"
 image.filepath = "//textures/lost.png"
 image.use_fake_user = True
+far = bpy.data.images.new("far", 4, 4)
+far.source = "FILE"
+far.filepath = "/home/ada/far away.png"
+far.use_fake_user = True
 camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
 scene.collection.objects.link(camera)
 scene.camera = camera

@@ -9,7 +9,9 @@ import { blends, gatherDrop, gatherChosen, Upload } from "./upload.js";
 import { ProgressBar } from "./words.js";
 
 const LOOK_MS = 700;
-const LISTED_MOST = 20;
+const LISTED_MOST = 100;
+const NAMED_MOST = 5;
+/* As many the node's sentence about them names itself. */
 
 /** The page that takes a scene; `go` is where a job leads once it is queued. */
 export class Submit {
@@ -208,6 +210,7 @@ class Choices {
     this.anyway = h("input", { id: "draft-anyway", type: "checkbox" });
     this.facts = h("p", { class: "muted" });
     this.findings = h("ul", { class: "findings" });
+    this.missing = h("details", { hidden: true });
     this.problem = h("p", { class: "problem-text", role: "alert" });
     this.queue = actionButton("Submit", () => this.submit(), "primary", "submit");
     const row = (label, field) => h("div", {}, h("label", { for: field.id }, label), h("div", {}, field));
@@ -238,6 +241,7 @@ class Choices {
       h("h2", { tabindex: -1 }, `${draft.blend}, saved by Blender ${draft.version}`),
       this.facts,
       this.findings,
+      this.missing,
       h("p", { class: "muted" }, "Finished frames stay on the farm; download them from the page of the job."),
       this.form,
     );
@@ -260,15 +264,18 @@ class Choices {
       `${engineWord(requires.engine)} on ${requires.device.toUpperCase()}, ${image.width} × ${image.height} ${image.file_format}, ` +
         `${Math.round(spec.fps * 100) / 100} fps${spec.samples ? `, ${count(spec.samples, "sample")}` : ""} · opened with Blender ${requires.blender.join(".")} on ${this.draft.node}`,
     );
-    const items = [
-      ...missing.slice(0, LISTED_MOST).map((text) => ({ severity: "warning", what: `Missing: ${text}`, why: "", fix: "" })),
-      ...findings,
-      ...warnings.map((text) => ({ severity: "warning", what: text, why: "", fix: "" })),
-    ];
-    if (missing.length > LISTED_MOST) items.push({ severity: "warning", what: `and ${missing.length - LISTED_MOST} more missing files`, why: "", fix: "" });
+    const items = [...findings, ...warnings.map((text) => ({ severity: "warning", what: text, why: "", fix: "" }))];
     this.findings.replaceChildren(
-      ...items.map((one) => h("li", { "data-severity": one.severity }, h("strong", {}, one.what), ` ${one.why} ${one.fix}`.trimEnd())),
+      ...items.map((one) =>
+        h("li", { "data-severity": one.severity }, h("strong", {}, one.what), ` ${one.why}`.trimEnd(), one.fix ? h("span", { class: "mend" }, ` ${one.fix}`) : null),
+      ),
     );
+    this.missing.replaceChildren(
+      h("summary", {}, `All ${count(missing.length, "missing file")}`),
+      h("ul", {}, ...missing.slice(0, LISTED_MOST).map((text) => h("li", { class: "path" }, text))),
+      missing.length > LISTED_MOST ? h("p", { class: "muted" }, `and ${count(missing.length - LISTED_MOST, "more")}`) : "",
+    );
+    show(this.missing, missing.length > NAMED_MOST);
     show(this.anywayRow, findings.some((one) => one.severity === "error"));
     this.anyway.checked = false;
     this.name.value = spec.name;
