@@ -41,6 +41,7 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "forgive": ("node_control", "let jobs use a node again that they keep away from"),
     "tokens": ("tokens", "list who is let in, or shut one out"),
     "audit": ("audit", "list who did what on the farm"),
+    "backup": ("backup", "copy a farm, while it works, to a folder it can be started from"),
     "doctor": ("doctor", "check this machine and say how to fix what is wrong"),
 }
 """Name -> module of this package, one line of help; in the order of ``rendermill --help``."""

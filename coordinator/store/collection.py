@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 from sqlalchemy import Connection, select
@@ -104,7 +105,15 @@ class Marked:
     """When the first of those was submitted: what it needs was last asked for then, or later."""
 
 
-def mark(connection: Connection, blobs: BlobStore) -> Marked:
+class Readable(Protocol):
+    """Blobs as far as they are read here."""
+
+    def read(self, name: str) -> bytes:
+        """Return all bytes of a blob, checked. Raises `FileNotFoundError`."""
+        ...
+
+
+def mark(connection: Connection, blobs: Readable) -> Marked:
     """Return the hashes of all blobs that a stored job needs."""
     marked: set[bytes] = set()
     unreadable: list[str] = []

@@ -172,6 +172,11 @@ class Painter:
         """Frames of a job that the farm has acknowledged."""
         return {frame for (of, _, frame) in self.accepted if of == job}
 
+    @staticmethod
+    def name_of(frame: int) -> str:
+        """Name of the blob that a frame's picture becomes."""
+        return hashlib.sha256(picture(frame)).hexdigest()
+
     # --- inside --------------------------------------------------------------------------------
 
     async def _live(self) -> None:
