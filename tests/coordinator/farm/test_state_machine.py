@@ -21,15 +21,18 @@ from rendermill.coordinator.farm.events import (
     JobResumed,
     JobSubmitted,
     MessageReceived,
+    NodeConfigured,
     NodeDisabled,
     NodeDisconnected,
     NodeDrained,
     NodeEnabled,
     NodeForgiven,
     NodeJoined,
+    ResultsLost,
     RetryRequested,
     ScoutsApproved,
     ScoutsRejected,
+    StoodStill,
     Tick,
 )
 from rendermill.coordinator.farm.farm import Farm
@@ -51,6 +54,15 @@ from rendermill.protocol.messages import (
     SceneHeld,
     ScenePreparing,
 )
+from rendermill.protocol.node_settings import (
+    NOTHING_SET,
+    SETTING_NAMES,
+    FarmSettings,
+    NodeSettings,
+    OnReturn,
+    effective,
+)
+from rendermill.protocol.states import JOB_ENDED, FrameState
 
 NODES = ("n0", "n1", "n2", "n3")
 JOBS = ("j0", "j1", "j2")
@@ -74,6 +86,8 @@ class FarmMachine(RuleBasedStateMachine):
 
     def apply(self, event: FarmEvent) -> None:
         before = (dict(self.database.jobs), dict(self.database.frames))
+        if job := self.farm.needs(event):
+            self.recall(job)
         try:
             decisions = self.farm.apply(event, self.now)
         except FarmRefusal as refusal:
@@ -92,12 +106,20 @@ class FarmMachine(RuleBasedStateMachine):
                 ref = one.message.frame
                 assert (ref.job, ref.generation, ref.frame) in self.database.results
 
+    def recall(self, job: str) -> None:
+        """Bring the frames of a job back that has left memory, as the coordinator does."""
+        if self.farm.is_shed(job):
+            stored = [record for (of, _), record in self.database.frames.items() if of == job]
+            self.farm.recall(job, stored)
+
     def say(self, node: str, message: NodeMessage) -> None:
         life = f"i{self.lives[node]}"
         self.apply(MessageReceived(node=node, incarnation=life, message=message))
 
-    @rule(node=nodes, anew=st.booleans(), keeps=st.booleans(), big=st.booleans())
-    def join(self, node: str, anew: bool, keeps: bool, big: bool) -> None:
+    @rule(
+        node=nodes, anew=st.booleans(), keeps=st.booleans(), big=st.booleans(), tagged=st.booleans()
+    )
+    def join(self, node: str, anew: bool, keeps: bool, big: bool, tagged: bool) -> None:
         self.lives[node] += anew
         holding = [ref for name, ref in self.given if name == node][-6:] if keeps else []
         greeting = hello(
@@ -106,6 +128,7 @@ class FarmMachine(RuleBasedStateMachine):
             holding=tuple(holding),
             scenes=("m0",) if keeps else (),
             machine=machine(memory_bytes=2**30 if big else 2**20),
+            settings=NodeSettings(tags=("fast",)) if tagged else NodeSettings(),
         )
         self.apply(NodeJoined(hello=greeting))
 
@@ -185,6 +208,76 @@ class FarmMachine(RuleBasedStateMachine):
     def forgive(self, node: str, job: str) -> None:
         self.apply(NodeForgiven(node=node, job=job))
 
+    @rule(
+        node=nodes,
+        changes=st.sampled_from(
+            [
+                NOTHING_SET,
+                FarmSettings(tags=("fast",)),
+                FarmSettings(tags=()),
+                FarmSettings(schedule="mon-fri 19:00-07:30", on_return=OnReturn.HAND_BACK),
+                FarmSettings(idle_minutes=5.0, max_load=0.5),
+            ]
+        ),
+        reset=st.sampled_from([(), ("tags",), SETTING_NAMES]),
+    )
+    def configure(self, node: str, changes: FarmSettings, reset: tuple[str, ...]) -> None:
+        self.apply(NodeConfigured(node=node, changes=changes, reset=reset))
+        stored = self.database.nodes.get(node)
+        if stored is not None:
+            record = self.farm.state.nodes[node].record
+            assert stored.farm_settings == record.farm_settings
+            assert effective(record.settings, record.farm_settings).tags == record.machine.tags
+
+    @rule(job=jobs, frames=st.sets(st.integers(-4, 4), min_size=1), stale=st.booleans())
+    def lose_results(self, job: str, frames: set[int], stale: bool) -> None:
+        """Files are gone from the disk: of results that are there, and of some that are not."""
+        lost: list[tuple[int, int]] = []
+        for frame in frames:
+            record = self.database.frames.get((job, frame))
+            result = None if record is None else record.result
+            if result is not None:
+                lost.append((frame, result.generation - stale))
+            elif stale:
+                lost.append((frame, 1))
+        was_done = {
+            frame
+            for frame, _ in lost
+            if (record := self.database.frames.get((job, frame))) is not None
+            and record.state is FrameState.DONE
+        }
+        self.apply(ResultsLost(job=job, frames=tuple(lost), reason="The disk lost it."))
+        for frame, generation in lost:
+            record = self.database.frames.get((job, frame))
+            if record is None or record.state is not FrameState.DONE or record.result is None:
+                continue
+            # Still done, so that its result is another, or its film is being made of it.
+            if frame in was_done and record.result.generation == generation:
+                view = self.farm.job_view(job, self.now)
+                assert view is not None
+                assert view.state.value == "assembling", view
+
+    @rule(seconds=st.sampled_from([1.0, 30.0, 4000.0]))
+    def stand_still(self, seconds: float) -> None:
+        """The coordinator does not listen, or does not run, for so long: that costs nobody."""
+        held = {
+            node: [lease.ref for lease in one.leases.values()]
+            for node, one in self.farm.state.nodes.items()
+            if one.connected
+        }
+        self.now += seconds
+        self.apply(StoodStill(seconds=seconds))
+        for node, refs in held.items():
+            left = [lease.ref for lease in self.farm.state.nodes[node].leases.values()]
+            assert set(refs) <= set(left), "a lease was lost over it"
+
+    @rule(job=jobs)
+    def shed(self, job: str) -> None:
+        """The frames of an ended job leave memory; whoever asks for them has them recalled."""
+        before = self.farm.job_view(job, self.now)
+        self.farm.shed(job)
+        assert self.farm.job_view(job, self.now) == before
+
     @rule(job=jobs, frames=st.none() | st.sets(st.integers(1, 4), min_size=1).map(tuple))
     def retry(self, job: str, frames: tuple[int, ...] | None) -> None:
         self.apply(RetryRequested(job=job, frames=frames))
@@ -249,6 +342,7 @@ class FarmMachine(RuleBasedStateMachine):
     def restart(self) -> None:
         """The coordinator is killed and comes back from what it stored."""
         before = {job: self.farm.job_view(job, self.now) for job in self.farm.job_ids()}
+        settings = {node: one.record.farm_settings for node, one in self.farm.state.nodes.items()}
         self.farm, decisions = self.database.restore(self.config, self.now)
         self.execute(decisions)
         for job, view in before.items():
@@ -257,13 +351,19 @@ class FarmMachine(RuleBasedStateMachine):
             assert again is not None
             assert (view.counts, view.state) == (again.counts, again.state)
             assert view.avoids == again.avoids
+        for node, one in self.farm.state.nodes.items():
+            assert settings[node] == one.record.farm_settings
 
     @invariant()
     def everything_holds(self) -> None:
         validate(self.farm)
         for job in self.farm.job_ids():
-            self.farm.job_view(job, self.now)
-            self.farm.frames(job)
+            view = self.farm.job_view(job, self.now)
+            assert view is not None
+            if self.farm.is_shed(job):
+                assert view.state in JOB_ENDED
+            else:
+                self.farm.frames(job)
         self.farm.nodes(self.now)
 
 
