@@ -1,4 +1,4 @@
-"""``rendermill backup`` of a coordinator at work; the farm goes on from it after its disk is lost."""
+"""``rendermill backup`` of a coordinator at work; the farm goes on from it if its disk is lost."""
 
 from __future__ import annotations
 
