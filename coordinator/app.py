@@ -18,6 +18,7 @@ from aiohttp import web
 
 from .. import __version__
 from ..wire.credentials import Credentials, JoinToken, remove_local, write_local
+from ..wire.threads import in_thread, opened_in_thread
 from .announce import Announcement
 from .api import (
     attempts,
@@ -162,18 +163,17 @@ class RunningCoordinator:
         stack.callback(listener.close)
         self.port = listener.getsockname()[1]
         self.store = Store(options.data, self.fail)
-        await asyncio.to_thread(self.store.open)
-        stack.push_async_callback(asyncio.to_thread, self.store.close)
+        await stack.enter_async_context(opened_in_thread(self._open_store))
 
         certificate = await self._identify()
         self.tokens = TokenBook(self.store.writer)
         await self.store.read(self.tokens.load)
         folder = self.store.identity_folder
-        local_token = await asyncio.to_thread(
+        local_token = await in_thread(
             load_or_make, folder / "local-token", tokens.TOKEN_BYTES
         )
         await self.tokens.admit(local_token, tokens.LOCAL_NAME, Role.ADMIN)
-        secret = await asyncio.to_thread(load_or_make, folder / "join-secret", joining.SECRET_BYTES)
+        secret = await in_thread(load_or_make, folder / "join-secret", joining.SECRET_BYTES)
         self.join_token = JoinToken(certificate.fingerprint if certificate else "", secret)
         self._credentials = Credentials(
             _own_url(options.host, self.port, certificate is not None),
@@ -184,8 +184,8 @@ class RunningCoordinator:
         )
         await self._serve(listener, JoinDesk(secret, self.tokens, self._loop.time), certificate)
         if options.writes_local:
-            await asyncio.to_thread(write_local, self._credentials)
-            stack.push_async_callback(asyncio.to_thread, remove_local, self._credentials)
+            stack.push_async_callback(in_thread, remove_local, self._credentials)
+            await in_thread(write_local, self._credentials)
         if options.announces:
             announcement = Announcement(
                 farm=self._identity.name,
@@ -197,6 +197,10 @@ class RunningCoordinator:
             await announcement.start()
             stack.push_async_callback(announcement.stop)
 
+    def _open_store(self) -> Store:
+        self.store.open()
+        return self.store
+
     async def _identify(self) -> Certificate | None:
         options = self.options
         default = options.name or socket.gethostname().split(".")[0] or "Rendermill"
@@ -205,7 +209,7 @@ class RunningCoordinator:
             name = await self.store.change_setting("farm_name", options.name)
         certificate = None
         if not is_loopback(options.host):
-            certificate = await asyncio.to_thread(
+            certificate = await in_thread(
                 load_or_make_certificate, self.store.identity_folder
             )
         self._identity = keys.FarmIdentity(

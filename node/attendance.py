@@ -19,11 +19,11 @@ import psutil
 from ..protocol.messages import Availability, NodeMessage
 from ..protocol.node_settings import NOTHING_SET, FarmSettings, NodeSettings, OnReturn, effective
 from ..protocol.schedule import LocalTime
+from ..wire.threads import in_thread
 from .availability import AvailabilityRule, MeanLoad, Seen
 from .idle import Idle, IdleSensor
 from .notices import Notice, NoticeKind, Notify
 from .room import Room
-from .threads import in_thread
 
 LOOK_SECONDS = 1.0
 """Between two looks; a user who returns waits for the machine no longer than this and the end of

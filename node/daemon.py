@@ -33,6 +33,7 @@ from ..protocol.messages import (
 from ..protocol.node_settings import FarmSettings
 from ..wire import discovery, places
 from ..wire.credentials import Credentials
+from ..wire.threads import in_thread, opened_in_thread
 from . import hardware
 from .attendance import REFUSES, Attendance, LoadSensor
 from .blender.attempt import AttemptFailed
@@ -53,7 +54,6 @@ from .reports import LogReports
 from .room import Room, is_for_lack_of_room, is_of_a_broken_disk
 from .scenes import SceneStore
 from .settings import SettingsFile, SettingsUnreadable, describe
-from .threads import in_thread, opened_in_thread
 
 T = TypeVar("T")
 

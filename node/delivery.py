@@ -13,10 +13,10 @@ from ..wire.blobs import put_file
 from ..wire.connection import FarmConnection, backoff
 from ..wire.errors import Damaged, FarmError, Refused
 from ..wire.tasks import task_group
+from ..wire.threads import in_thread
 from .notices import Notice, NoticeKind, Notify
 from .outbox import FrameKey, Outbox, Parcel, key_of
 from .scenes import Ask
-from .threads import in_thread
 
 PARCELS_IN_FLIGHT = 3
 """Frames uploaded at once: hides the round trip and the fsync of the other side."""

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from ..protocol.job import Capability
 from ..protocol.machine import BlenderInfo
+from ..wire.threads import in_thread
 from .blender import sandbox
 from .blender.find import Candidate, NotABlender, find_blenders
 from .blender.probe import OPENGL_ENGINES, Examined, ProbeFailed, ProbeOpen, examine
 from .identity import NodeError
 from .locks import FileLock
 from .notices import Notice, NoticeKind, Notify
-from .threads import in_thread
 
 LOCK_LOOK_SECONDS = 0.5
 """How often to look whether another node on this machine has finished probing."""

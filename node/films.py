@@ -15,8 +15,8 @@ from ..wire.blobs import download_file
 from ..wire.connection import FarmConnection, backoff
 from ..wire.errors import FarmError, NotFound
 from ..wire.tasks import task_group
+from ..wire.threads import in_thread
 from .scenes import Ask
-from .threads import in_thread
 
 DOWNLOADS_IN_FLIGHT = 4
 PAGE_FRAMES = 1000

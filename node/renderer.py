@@ -33,6 +33,7 @@ from ..protocol.messages import (
     Revoke,
     ScenePreparing,
 )
+from ..wire.threads import in_thread
 from .blender.attempt import AttemptAborted, AttemptFailed, OnProgress, RenderedFrame
 from .blender.script import generate
 from .blender.session import BlenderSession
@@ -45,7 +46,6 @@ from .outbox import Made, Outbox, OutboxError, bounded_log, key_of
 from .reports import LogReports, ProgressReports
 from .room import Room
 from .scenes import Ask, SceneStore, SceneUnavailable
-from .threads import in_thread
 
 SCENES_AHEAD = 2
 """Scenes kept on their way at once: the one being rendered and the next."""

@@ -21,9 +21,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..wire.threads import in_thread
 from .cache import remove
 from .outbox import FrameKey
-from .threads import in_thread
 
 RESERVE_BYTES = 128 * 1024**2
 """A disk with less is full. Below `cache.DISK_RESERVE_BYTES`, which scenes leave to frames: the

@@ -12,8 +12,8 @@ from ..protocol.manifest import MANIFEST_MAX_BYTES, Chunk, Manifest
 from ..wire.blobs import THREAD_MIN_BYTES, fetch_chunks
 from ..wire.connection import FarmConnection, backoff
 from ..wire.errors import Damaged, FarmError, NotFound
+from ..wire.threads import in_thread
 from .cache import CacheError, ChunkCache, ChunkMissing, ChunkRefused, remove
-from .threads import in_thread
 from .workspace import build_tree
 
 T = TypeVar("T")

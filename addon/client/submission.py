@@ -31,6 +31,7 @@ from ...wire import places
 from ...wire.blobs import missing, put_bytes, upload_chunks
 from ...wire.connection import FarmConnection
 from ...wire.errors import Refused
+from ...wire.threads import opened_in_thread
 from .chunk_cache import ChunkCache
 from .chunking import ChunkedFile, Signature, chunk_file, read_chunk
 from .errors import ChangedFile, ClientError, MissingFiles, UnreadableFile
@@ -119,15 +120,13 @@ async def submit(
     """
     if captured.missing and not send_anyway:
         raise MissingFiles(captured.missing)
-    own_cache = None if cache is not None else await asyncio.to_thread(default_cache)
-    work = _Submission(farm, captured, progress or _ignore, cache or own_cache)
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        if cache is None:
+            cache = await stack.enter_async_context(opened_in_thread(default_cache))
+        work = _Submission(farm, captured, progress or _ignore, cache)
         # Before hashing gigabytes: is anyone there, and of our protocol?
         await farm.health()
         return await work.run(idempotency_key or new_key())
-    finally:
-        if own_cache is not None:
-            own_cache.close()
 
 
 def discard(captured: CapturedScene) -> None:

@@ -10,7 +10,7 @@ import pytest
 from rendermill.node.cache import ChunkCache
 from rendermill.node.locks import FileLock
 from rendermill.node.scenes import SceneStore
-from rendermill.node.threads import in_thread, opened_in_thread
+from rendermill.wire.threads import in_thread, opened_in_thread
 
 PATIENCE_SECONDS = 120.0
 
