@@ -60,6 +60,8 @@ M = TypeVar("M")
 WIDTH, HEIGHT = 8, 6
 PATIENCE_SECONDS = 120.0
 """For a message that is on its way, on a busy machine."""
+PATIENT = FarmConfig(heartbeat_seconds=600, suspect_seconds=3000, lease_seconds=3600)
+"""A painted node says nothing while it waits: it gets work, however long that takes to come."""
 
 
 def sha256(data: bytes) -> str:
@@ -281,7 +283,7 @@ async def start(data: Path) -> AsyncIterator[Callable[..., asyncio.Future[Runnin
     started: list[RunningCoordinator] = []
 
     async def begin(**options: object) -> RunningCoordinator:
-        options = {"announces": False, "writes_local": False, "config": FarmConfig()} | options
+        options = {"announces": False, "writes_local": False, "config": PATIENT} | options
         coordinator = await start_coordinator(data, **options)
         started.append(coordinator)
         return coordinator
