@@ -27,6 +27,9 @@ STEP_SECONDS = 0.02
 """Time for packing in one turn of the timer: below what a hand on the mouse notices."""
 TIMER_SECONDS = 0.03
 _DIALOG_UNITS = 520
+DIALOG_FINDINGS = 5
+PANEL_FINDINGS = 40
+"""Findings drawn, worst first: a dialog must fit on a screen."""
 
 last_packing: Packing | None = None
 """The newest attempt: its findings are what dialogs and panels show."""
@@ -391,7 +394,9 @@ class RENDERMILL_OT_send_anyway(bpy.types.Operator):
     def draw(self, context: Any) -> None:
         """Draw the findings, worst first."""
         if last_packing is not None:
-            draw_findings(self.layout, last_packing.findings, width=_DIALOG_UNITS)
+            draw_findings(
+                self.layout, last_packing.findings, width=_DIALOG_UNITS, most=DIALOG_FINDINGS
+            )
 
     def execute(self, context: Any) -> set[Any]:
         """Send."""
@@ -406,11 +411,13 @@ class RENDERMILL_OT_send_anyway(bpy.types.Operator):
         )
 
 
-def draw_findings(layout: Any, findings: Sequence[Finding], *, width: int = 0) -> None:
+def draw_findings(
+    layout: Any, findings: Sequence[Finding], *, width: int = 0, most: int = PANEL_FINDINGS
+) -> None:
     """Draw what the checks found, each with what to do; ``width`` as for `draw_text`."""
     icons = {"fatal": "CANCEL", "error": "ERROR", "warning": "INFO", "info": "BLANK1"}
     session: Any = getattr(bpy.context.window_manager, "rendermill")  # noqa: B009
-    for place, finding in enumerate(findings):
+    for place, finding in enumerate(findings[:most]):
         box = layout.box()
         draw_text(box, finding.what, icon=icons[finding.severity.value], width=width)
         more = " ".join(part for part in (finding.why, finding.fix) if part)
@@ -423,6 +430,8 @@ def draw_findings(layout: Any, findings: Sequence[Finding], *, width: int = 0) -
             button.place, button.what = place, finding.what
         elif finding.id.startswith("python_"):
             box.prop(session, "trust_scripts")
+    if len(findings) > most:
+        layout.label(text=f"And {len(findings) - most} more, see Output > Farm > Checks")
 
 
 class _StatusBar:

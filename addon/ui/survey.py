@@ -147,7 +147,8 @@ def _take(packing: Packing, problem: str) -> None:
     )
     latest = Report(scene, blend, time.time(), packing, problem=problem)
     # Shown until the files are measured anew.
-    latest.size = before.size if before is not None else None
+    if before is not None and (before.scene, before.blend) == packing.about:
+        latest.size = before.size
     measure_again()
 
 

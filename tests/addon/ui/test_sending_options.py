@@ -28,6 +28,16 @@ def texture(folder: Path, name: str, size: int = 4) -> Any:
     return image
 
 
+def work_until(is_over: Callable[[], bool]) -> None:
+    """Do what Blender's timer does in a window."""
+
+    def worked() -> bool:
+        pump.work()
+        return is_over()
+
+    pump.wait_for(worked, lambda: None)
+
+
 def look() -> survey.Report:
     """Look at the open scene and return what was found."""
     assert ops.rendermill.check_scene() == {"FINISHED"}
@@ -86,12 +96,11 @@ def test_a_job_of_the_open_file_is_known_as_such(
     job = context.window_manager.rendermill.last_job
     current = pump.state()
     blend = str(tmp_path / "shot.blend")
-    # What Blender's timer does in a window.
-    pump.wait_for(lambda: pump.work() is not None and bool(current.jobs_here(blend)), lambda: None)
+    work_until(lambda: bool(current.jobs_here(blend)))
     assert [one.id for one in current.jobs_here(blend)] == [job]
     ops.wm.save_as_mainfile(filepath=str(tmp_path / "other.blend"))
     other = str(tmp_path / "other.blend")
-    pump.wait_for(lambda: pump.work() is not None and current.blend == other, lambda: None)
+    work_until(lambda: current.blend == other)
     assert current.jobs_here(other) == []
     assert job in [one.id for one in current.shown_jobs(current.jobs[job].submitter, other)[1]]
 
@@ -103,7 +112,7 @@ def test_the_picture_of_a_job_that_is_not_brought_here_comes_by_itself(
     assert ops.rendermill.render_animation(deliver=False) == {"FINISHED"}
     job = context.window_manager.rendermill.last_job
     current = pump.state()
-    pump.wait_for(lambda: pump.work() is not None and job in current.thumbnails, lambda: None)
+    work_until(lambda: job in current.thumbnails)
     picture = current.picture_of(job)
     assert picture is not None
     assert picture.frame == 1
