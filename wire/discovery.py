@@ -27,7 +27,9 @@ COORDINATOR_VARIABLE = "RENDERMILL_COORDINATOR"
 DEFAULT_PORT = 7878
 BROWSE_SECONDS = 3.0
 """A responder answers within a second on a healthy network; Wi-Fi loses the first question."""
-PROBE_SECONDS = 5.0
+JOIN_BROWSE_SECONDS = 10.0
+"""The same for a person who joins, once: what is found ends the wait."""
+PROBE_SECONDS = 10.0
 """A coordinator whose machine renders on all cores takes a moment."""
 PROBE_HERE_SECONDS = 30.0
 """The same on this machine: that nobody listens is told at once here, so who is silent is busy."""
@@ -258,7 +260,7 @@ async def join(
     *,
     name: str,
     kind: str = "artist",
-    browse_seconds: float = BROWSE_SECONDS,
+    browse_seconds: float = JOIN_BROWSE_SECONDS,
 ) -> Credentials:
     """Join the farm at ``url`` and remember it. ``kind``: ``artist`` or ``node``.
 

@@ -102,7 +102,7 @@ def test_a_token_is_all_that_is_typed(
     artist = Host(hosts[1], tmp_path / "artist")
     try:
         log = studio.start("coordinator", "--json", "--name", "Studio")
-        wait_until(lambda: log.read_text().endswith("}\n"), "the coordinator is up", 60)
+        wait_until(lambda: log.read_text().endswith("}\n"), "the coordinator is up")
         said = json.loads(log.read_text().splitlines()[-1])
         assert said["url"].startswith("https://")
 
@@ -112,7 +112,7 @@ def test_a_token_is_all_that_is_typed(
             nodes = studio.run("nodes", "--json")
             return nodes.returncode == 0 and '"idle"' in nodes.stdout
 
-        wait_until(node_is_idle, "the node has joined and is idle", 120)
+        wait_until(node_is_idle, "the node has joined and is idle")
 
         # Nobody is let in without the token, and a wrong one tells no more than that.
         assert artist.run("jobs").returncode == 3

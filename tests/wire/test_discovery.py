@@ -136,4 +136,4 @@ async def test_a_join_token_is_enough_to_find_the_coordinator(start):
     assert again.farm_id == joined.farm_id
     stranger = replace(coordinator.join_token, fingerprint="ab" * 32)
     with pytest.raises(NoCoordinator, match="does not announce itself"):
-        await join("", stranger, name="laptop")
+        await join("", stranger, name="laptop", browse_seconds=1.0)
