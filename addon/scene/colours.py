@@ -6,18 +6,26 @@ starts its Blender with the same configuration, so the files travel like any oth
 
 from __future__ import annotations
 
+import filecmp
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import bpy
+
 BUILT_IN = "ocio://"
 """Beginning of the names of configurations that OpenColorIO itself brings along."""
+
+_OWN_CONFIGURATION = os.path.join("colormanagement", "config.ocio")
+"""Of Blender, below its data files."""
 
 _CONFIG_MAX_BYTES = 16 << 20
 """The largest of the ACES configurations has 0.5 MB."""
 
 _SEARCH_PATH = re.compile(r"^search_path:[ \t]*(.*)((?:\n[ \t]+-[^\n]*)*)", re.MULTILINE)
+_FILE_TRANSFORM = "!<FileTransform>"
+"""Of all transforms with a ``src`` the one that reads a file; others name colour spaces."""
 _SOURCE = re.compile(r"""\bsrc:\s*(?:"([^"]*)"|'([^']*)'|([^,}\n]+))""")
 
 
@@ -36,13 +44,18 @@ class ColourFiles:
 def configuration() -> str:
     """Return the configuration this Blender uses: an absolute path, a built-in name, or ''.
 
-    '' also for a path that does not exist: Blender then takes its own, and says so in its log.
+    '' is Blender's own, also where the variable names that very file, as distributions let it, and
+    for a path that does not exist: Blender then takes its own, and says so in its log.
     """
     value = os.environ.get("OCIO", "").strip()
     if value.startswith(BUILT_IN):
         return value
     path = os.path.normpath(os.path.abspath(value)) if value else ""
-    return path if os.path.isfile(path) else ""
+    if not os.path.isfile(path):
+        return ""
+    own = os.path.join(bpy.utils.system_resource("DATAFILES"), _OWN_CONFIGURATION)
+    # By what it says: a distribution may keep its data files in several places.
+    return "" if os.path.isfile(own) and filecmp.cmp(path, own, shallow=False) else path
 
 
 def colour_files(configuration: str) -> ColourFiles:
@@ -89,5 +102,7 @@ def _search_path(text: str) -> Iterator[str]:
 
 
 def _sources(text: str) -> Iterator[str]:
-    for match in _SOURCE.finditer(text):
-        yield next(group for group in match.groups() if group is not None).strip()
+    for following in text.split(_FILE_TRANSFORM)[1:]:
+        match = _SOURCE.search(following.partition("!<")[0])
+        if match is not None:
+            yield next(group for group in match.groups() if group is not None).strip()

@@ -63,20 +63,24 @@ def check_unsaved(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
 def check_missing_files(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
     """Files that the scene names and that are not here."""
     away: dict[str, list[str]] = {}
+    gone: dict[str, list[str]] = {}
     for missing in captured.missing:
         path = str(missing.source)
         drive = unreachable_drive(path)
         if drive:
             away.setdefault(drive, []).append(f"{missing.user} ({path})")
-            continue
-        if os.path.lexists(path):
-            if os.path.isfile(path) or os.path.isdir(path):
-                yield from _not_sent(missing.user, path)
-                continue
-            what = f"{missing.user} needs {path}, a link that leads nowhere."
+        elif os.path.isfile(path) or os.path.isdir(path):
+            yield from _not_sent(missing.user, path)
         else:
-            what = f"{missing.user} needs {path}, which does not exist."
-        library = missing.user.startswith("Library ")
+            gone.setdefault(missing.user, []).append(path)
+    for user, paths in gone.items():
+        if len(paths) > 1:
+            what = f"{user} needs {len(paths)} files that do not exist: {listed(paths)}."
+        elif os.path.lexists(paths[0]):
+            what = f"{user} needs {paths[0]}, a link that leads nowhere."
+        else:
+            what = f"{user} needs {paths[0]}, which does not exist."
+        library = user.startswith("Library ")
         yield Finding(
             Severity.ERROR,
             what,

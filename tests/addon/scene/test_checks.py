@@ -648,3 +648,16 @@ def test_what_the_farm_lacks_is_told_and_mended(good: Any):
         repair.apply()
     captured = capture(good, kind=JobKind.ANIMATION, snapshot=Path("/nowhere/scene.blend"))
     assert check(good, captured, nodes) == []
+
+
+def test_a_colour_configuration_without_its_tables_is_one_finding(
+    workshop: Any, good: Any, monkeypatch: Any
+):
+    transforms = "\n".join(f"- !<FileTransform> {{src: {name}.spi1d}}" for name in ("a", "b", "c"))
+    path = workshop.text("studio/config.ocio", f"search_path: luts\n{transforms}\n")
+    monkeypatch.setenv("OCIO", str(path))
+    finding = found_one(good, "missing_file")
+    assert "Colour configuration needs 3 files that do not exist: " in finding.what
+    for name in ("a", "b", "c"):
+        workshop.text(f"studio/luts/{name}.spi1d")
+    assert [item.id for item in findings(good)] == ["colour_configuration"]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rendermill.addon.scene.colours import colour_files, configuration
+
+pytestmark = pytest.mark.bpy
+
+bpy: Any = importlib.import_module("bpy")
+"""The stubs know one version of Blender, these tests run in all."""
 
 CONFIG = """ocio_profile_version: {version}
 {search}
@@ -17,6 +24,12 @@ colorspaces:
         - !<FileTransform> {{src: film.spi1d, interpolation: linear}}
         - !<FileTransform> {{src: "look of the day.cube", cccid: 3}}
         - !<FileTransform> {{src: film.spi1d}}
+        - !<ColorSpaceTransform> {{src: Linear, dst: Film}}
+        - !<FileTransform>
+          interpolation: linear
+          src: block style.cube
+        - !<ColorSpaceTransform>
+          src: Linear
 """
 
 
@@ -46,17 +59,19 @@ def table(tmp_path: Path, name: str) -> str:
 def test_every_table_is_found_below_the_configuration(tmp_path: Path, search: str):
     path = config(tmp_path, search)
     film, look = table(tmp_path, "luts/film.spi1d"), table(tmp_path, "looks/look of the day.cube")
+    block = table(tmp_path, "luts/block style.cube")
     table(tmp_path, "luts/unused.spi1d")
     found = colour_files(str(path))
-    assert found.files == [str(path), film, look]
+    assert found.files == [str(path), film, look, block]
     assert (found.missing, found.elsewhere) == ([], [])
 
 
 def test_a_table_that_is_not_there(tmp_path: Path):
     path = config(tmp_path, "search_path: luts")
     film = table(tmp_path, "luts/film.spi1d")
+    block = table(tmp_path, "luts/block style.cube")
     found = colour_files(str(path))
-    assert found.files == [str(path), film]
+    assert found.files == [str(path), film, block]
     assert found.missing == [str(tmp_path / "studio/luts/look of the day.cube")]
 
 
@@ -86,3 +101,19 @@ def test_what_blender_takes_from_the_variable(tmp_path: Path, monkeypatch: pytes
     path = config(tmp_path, "")
     monkeypatch.setenv("OCIO", f"{tmp_path}/studio/../studio/config.ocio")
     assert configuration() == str(path)
+
+
+def test_blenders_own_configuration_is_complete_and_stays_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    own = Path(bpy.utils.system_resource("DATAFILES")) / "colormanagement" / "config.ocio"
+    found = colour_files(str(own))
+    assert (found.missing, found.elsewhere) == ([], [])
+    assert len(found.files) > 3
+    # The starters of distributions set the variable to it.
+    monkeypatch.setenv("OCIO", str(own))
+    assert configuration() == ""
+    link = tmp_path / "config.ocio"
+    link.symlink_to(own)
+    monkeypatch.setenv("OCIO", str(link))
+    assert configuration() == ""
