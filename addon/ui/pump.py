@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 
+from . import fluidity
+
 if TYPE_CHECKING:
     from ..client.following import Command, FarmThread
     from .farm_state import FarmState
@@ -55,6 +57,8 @@ def state() -> FarmState:
                 f"Rendermill cannot be used in this Blender: {error}. Install the extension zip "
                 "made for this Blender version and this operating system."
             ) from error
+        # Here, where the thread that loads the client comes by: later an artist is at work.
+        fluidity.begin()
         _state = FarmState()
     return _state
 
@@ -274,6 +278,7 @@ def unregister() -> None:
     global _state, _thread, _is_connecting, _problem
     from . import errands, node_here, upkeep
 
+    fluidity.end()
     errands.forget()
     node_here.forget()
     upkeep.forget()
