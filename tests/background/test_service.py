@@ -14,6 +14,7 @@ import pytest
 from rendermill.background import launch, process, service
 from rendermill.background.service import Member, ServiceError
 
+PATIENCE_SECONDS = 120
 COORDINATOR = ("--host", "127.0.0.1", "--port", "0")
 
 
@@ -24,7 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("RENDERMILL_INTERFACE", "127.0.0.1")
     yield tmp_path / "home"
     for member in Member:
-        service.stop(member)
+        service.stop(member, PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def wait_until(true, what: str) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + PATIENCE_SECONDS
     while not true():
         assert time.monotonic() < end, f"never: {what}"
         time.sleep(0.05)
@@ -51,7 +52,7 @@ def test_it_starts_is_found_and_stops(home: Path) -> None:
         os.waitpid(running.pid, os.WNOHANG)
     wait_until((home / "config" / "local.json").exists, "the coordinator answers")
     assert service.start(Member.COORDINATOR, COORDINATOR) == running
-    assert service.stop(Member.COORDINATOR)
+    assert service.stop(Member.COORDINATOR, PATIENCE_SECONDS)
     assert process.birth(running.pid) != running.born
     assert service.status(Member.COORDINATOR) is None
     assert not service.stop(Member.COORDINATOR)

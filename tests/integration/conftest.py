@@ -124,7 +124,7 @@ def farm(tmp_path: Path, known_blenders: Path) -> Iterator[Any]:
         yield running
 
 
-def wait_until(true: Callable[[], bool], what: str, seconds: float = 240.0) -> None:
+def wait_until(true: Callable[[], bool], what: str, seconds: float = 480.0) -> None:
     """Wait for an outside process to reach a state; fail with ``what`` when it never does."""
     end = time.monotonic() + seconds
     while not true():

@@ -71,7 +71,7 @@ def test_a_node_is_killed_and_another_renders_its_frames(
 
     farm.members["doomed"].kill()
 
-    wait_until(lambda: farm.job(job)["state"] == "done", "the job is done", 240)
+    wait_until(lambda: farm.job(job)["state"] == "done", "the job is done")
     assert [frame["state"] for frame in frames(farm, job)] == ["done"] * 6
 
 
@@ -94,7 +94,7 @@ def test_blender_is_killed_and_the_frame_says_so_and_is_rendered_again(
         with contextlib.suppress(psutil.NoSuchProcess):
             blender.kill()
 
-    wait_until(lambda: farm.job(job)["state"] == "done", "the job is done", 480)
+    wait_until(lambda: farm.job(job)["state"] == "done", "the job is done")
     assert [f["state"] for f in frames(farm, job)] == ["done"] * 3
     told = {f["frame"]: attempts(farm, job, f["frame"]) for f in frames(farm, job)}
     outcomes = sorted([attempt["outcome"] for attempt in tries] for tries in told.values())
