@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..coordinator.data_folder import BLOBS, DAMAGED, DATABASE, damaged_blobs, database_problem
 from ..node.blender.find import Candidate, NotABlender, find_blenders
 from ..node.blender.probe import ProbeFailed, probe
 from ..protocol.views import FarmView
@@ -29,6 +30,8 @@ from .session import add_farm_arguments, exit_code, run_async
 PYTHON_MIN = (3, 11)
 DISK_FREE_MIN_BYTES = 5 * 1000**3
 """Below this a scene with textures and its frames may not fit."""
+FARM_FREE_MIN_BYTES = 2 * 1000**3
+"""Below this the disk of a coordinator is soon full: it never uses the last 256 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,9 @@ def _print(check: Check) -> None:
 
 async def _checks(args: argparse.Namespace) -> AsyncIterator[Check]:
     yield _python()
+    data = places.data_dir() / "coordinator"
+    if (data / DATABASE).exists():
+        yield await asyncio.to_thread(farm_data, data)
     for folder in (places.config_dir(), places.data_dir(), places.cache_dir()):
         yield await asyncio.to_thread(_folder, folder)
     async for check in _blenders(args.blender, full=args.full):
@@ -129,6 +135,42 @@ def _folder(folder: Path) -> Check:
         f"{folder}, {size(free)} free",
         "" if is_good else f"make room: below {size(DISK_FREE_MIN_BYTES)} a scene may not fit",
         is_needed=False,
+    )
+
+
+def farm_data(data: Path) -> Check:
+    """Whether what a coordinator keeps here is whole, and its disk has room."""
+    name = "farm data"
+    damaged = damaged_blobs(data)
+    if damaged:
+        return Check(
+            name,
+            False,
+            f"{len(damaged)} damaged {'file was' if len(damaged) == 1 else 'files were'} set aside "
+            f"in {data / BLOBS / DAMAGED}",
+            "check the disk; stop the coordinator and run `rendermill coordinator --check`, which "
+            "says what is rendered or sent again; then delete that folder",
+        )
+    try:
+        problem = database_problem(data / DATABASE)
+        free = shutil.disk_usage(data).free
+    except OSError as error:
+        problem, free = error.strerror or str(error), 0
+    if problem:
+        return Check(
+            name,
+            False,
+            f"the database {data / DATABASE} is damaged ({problem})",
+            "stop the coordinator, keep a copy of the folder, and put it back from a backup",
+        )
+    is_good = free >= FARM_FREE_MIN_BYTES
+    return Check(
+        name,
+        is_good,
+        f"the database in {data} is sound; {size(free)} free",
+        ""
+        if is_good
+        else f"make room: below {size(FARM_FREE_MIN_BYTES)} scenes and frames are soon refused",
     )
 
 
