@@ -202,7 +202,8 @@ def check_single_layer(scene: Any, captured: CapturedScene) -> Iterator[Finding]
 def check_colour_configuration(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
     """Another colour configuration than Blender's own goes with the scene, if it can."""
     configuration = os.environ.get("OCIO", "")
-    if configuration and not colours.configuration():
+    is_named = configuration.startswith(colours.BUILT_IN)
+    if configuration and not is_named and not os.path.isfile(configuration):
         yield Finding(
             Severity.WARNING,
             f"The colour configuration {configuration} (OCIO) does not exist.",

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import bpy
 
@@ -53,7 +54,8 @@ def configuration() -> str:
     path = os.path.normpath(os.path.abspath(value)) if value else ""
     if not os.path.isfile(path):
         return ""
-    own = os.path.join(bpy.utils.system_resource("DATAFILES"), _OWN_CONFIGURATION)
+    utils: Any = bpy.utils
+    own = os.path.join(utils.system_resource("DATAFILES"), _OWN_CONFIGURATION)
     # By what it says: a distribution may keep its data files in several places.
     return "" if os.path.isfile(own) and filecmp.cmp(path, own, shallow=False) else path
 

@@ -298,6 +298,9 @@ def test_single_layer_and_colour_configuration(workshop: Any, good: Any, monkeyp
     good.render.use_single_layer = False
     monkeypatch.setenv("OCIO", "/studio/config.ocio")
     assert "does not exist" in found_one(good, "colour_configuration").what
+    data = Path(bpy.utils.system_resource("DATAFILES"))
+    monkeypatch.setenv("OCIO", str(data / "colormanagement" / "config.ocio"))
+    assert findings(good) == []
     monkeypatch.setenv("OCIO", str(workshop.text("studio/config.ocio", "ocio_profile_version: 2")))
     assert found_one(good, "colour_configuration").severity is Severity.INFO
 
