@@ -116,13 +116,14 @@ class Photographer:
                 if before is not None:
                     await before(page)
                 await expect(page.locator(shown).first).to_be_visible(timeout=WAIT_MS)
-                await page.wait_for_load_state("networkidle") if before else None
                 # Pictures that came meanwhile are decoded before they are painted.
                 await page.evaluate(
                     "() => Promise.all([...document.images].filter((image) => image.src &&"
                     " image.getClientRects().length)"
                     ".map((image) => image.decode().catch(() => {})))"
                 )
+                # A form that scrolled to where it is filled shows its beginning.
+                await page.evaluate("scrollTo(0, 0)")
                 data = quantised(await page.screenshot(animations="disabled"))
             finally:
                 await context.close()

@@ -9,6 +9,8 @@ const LEFT_PX = 76;
 const BOTTOM_PX = 20;
 const TOP_PX = 8;
 const SLOWEST_SHOWN = 20;
+const REDRAW_EVERY_MS = 2000;
+/* All bars share one scale, so each change draws all of them, and both tables. */
 
 /** The chart; `onSelect(frame)` is called when a person picks a bar. */
 export class FrameTimes {
@@ -19,6 +21,10 @@ export class FrameTimes {
     this.frames = new Map();
     this.selected = null;
     this.colourOf = new Map();
+    /** Numbers of the frames that have a bar. */
+    this.drawn = new Set();
+    this.drawnAt = -Infinity;
+    this.later = 0;
     this.redraw = new Redraw(() => this.draw());
     this.palette = new Palette(() => this.redraw.ask());
     this.canvas = h("canvas", {
@@ -56,6 +62,7 @@ export class FrameTimes {
   }
 
   dispose() {
+    clearTimeout(this.later);
     this.redraw.cancel();
     this.palette.dispose();
     this.resizing.disconnect();
@@ -68,9 +75,16 @@ export class FrameTimes {
     this.redraw.ask();
   }
 
-  /** Frames that changed. */
-  patch() {
-    this.redraw.ask();
+  /** Frames that changed; only those that were finished are seen here. */
+  patch(numbers) {
+    if (this.later !== 0) return;
+    const isSeen = [...numbers].some((number) => this.frames.get(number)?.stats || this.drawn.has(number));
+    if (!isSeen) return;
+    const wait = this.drawnAt + REDRAW_EVERY_MS - performance.now();
+    this.later = setTimeout(() => {
+      this.later = 0;
+      this.redraw.ask();
+    }, Math.max(0, wait));
   }
 
   /** Mark a frame; null marks none. */
@@ -87,6 +101,8 @@ export class FrameTimes {
     const width = this.element.clientWidth;
     if (width === 0) return;
     const done = this.order.map((number) => this.frames.get(number)).filter((frame) => frame.stats);
+    this.drawn = new Set(done.map((frame) => frame.frame));
+    this.drawnAt = performance.now();
     for (const part of [this.chart, this.legend, this.tables, this.summary]) show(part, done.length > 0);
     show(this.none, done.length === 0);
     if (done.length === 0) return;

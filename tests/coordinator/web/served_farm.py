@@ -58,6 +58,12 @@ class ServedFarm:
         self.attempts: dict[str, list[views.AttemptSpan]] = {}
         self.requests: list[tuple[str, str]] = []
         self.bodies: list[object] = []
+        self.answering = asyncio.Event()
+        """Cleared, actions are carried out and told, and their answers wait."""
+        self.answering.set()
+        self.listing = asyncio.Event()
+        """Cleared, nobody gets a list of frames."""
+        self.listing.set()
 
     # --- making ----------------------------------------------------------------------------
 
@@ -345,6 +351,7 @@ class ServedFarm:
         return self._json(views.JobDetail(job=job, spec=self.specs[job.id]))
 
     async def _frame_page(self, request: web.Request) -> web.Response:
+        await self.listing.wait()
         after = int(request.query.get("after", "-2000000"))
         limit = int(request.query["limit"])
         frames = self.frames[request.match_info["job"]]
@@ -435,7 +442,9 @@ class ServedFarm:
         if request.can_read_body:
             self.bodies.append(await request.json())
         if verb in ("pause", "resume"):
-            return self._json(self.set_job(job_id, paused=verb == "pause"))
+            job = self.set_job(job_id, paused=verb == "pause")
+            await self.answering.wait()
+            return self._json(job)
         if verb == "cancel":
             return self._json(
                 self.set_job(job_id, state=JobState.CANCELLED, ended=self.now, nodes=())

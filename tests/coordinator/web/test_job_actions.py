@@ -19,6 +19,7 @@ from rendermill.protocol.states import FrameState, JobState
 from rendermill.protocol.views import FrameDetail, FramePage, JobDetail
 from rendermill.wire import blobs
 
+from ..film_node import CAN_ENCODE, FILM, REQUIRES, film_done, film_of, work
 from .browser import NEEDS_CHROMIUM, refused, seated, until
 
 pytestmark = NEEDS_CHROMIUM
@@ -169,6 +170,42 @@ async def test_one_frame_some_and_all_are_downloaded(
             await page.get_by_role("link", name="Download", exact=True).click()
         with zipfile.ZipFile(await (await some.value).path()) as opened:
             assert opened.namelist() == ["f_0002.png", "f_0004.png"]
+
+
+async def test_the_film_is_downloaded(coordinator, farm, scene, make_node):
+    job = await submitted(farm, scene, "1-3", film=FILM, requires=REQUIRES)
+    async with seat_at(coordinator, f"/jobs/{job.id}", accept_downloads=True) as seat:
+        page = seat.page
+        button = page.get_by_role("link", name="Download film")
+        await expect(page.locator(".job-head")).to_contain_text("made when every frame is done")
+        await expect(button).to_be_hidden()
+        node = make_node(farm)
+        async with node.connected(machine=CAN_ENCODE):
+            ref = await work(node, stop_at_film=True)
+            await expect(page.locator(".job-head")).to_contain_text("Film: encoding on box")
+            await node.send(await film_done(node, ref))
+            await work(node)
+        await expect(page.locator(".job-head")).to_contain_text(f"Film: {FILM.name}, ")
+        async with page.expect_download() as film:
+            await button.click()
+        made = await film.value
+        assert made.suggested_filename == FILM.name
+        assert (await made.path()).read_bytes() == film_of(ref)
+
+
+async def test_scouts_are_rejected_on_the_page_of_the_job(coordinator, farm, scene, make_node):
+    job = await submitted(farm, scene, "1-9", scouts=True)
+    node = make_node(farm)
+    async with node.connected():
+        await node.render(lambda: len(node.accepted) == 3)
+        async with seat_at(coordinator, f"/jobs/{job.id}") as seat:
+            page = seat.page
+            await expect(page.get_by_role("button", name="Approve the rest")).to_be_visible()
+            await page.get_by_role("button", name="Reject", exact=True).click()
+            await page.get_by_role("button", name="Reject them").click()
+            await expect(page.locator(".job-head .pill")).to_have_text("Cancelled")
+    counts = (await detail(farm, job)).job.counts
+    assert (counts.done, counts.cancelled) == (3, 6)
 
 
 async def test_a_preview_of_the_node_is_shown_at_full_size(

@@ -143,6 +143,75 @@ async def test_pause_cancel_and_a_refusal():
         assert farm.jobs == {}
 
 
+async def test_an_answer_that_comes_late_does_not_take_back_what_was_told_since():
+    farm = small_farm()
+    async with visit(farm) as seen:
+        page = seen.page
+        farm.answering.clear()
+        pause = page.get_by_role("button", name="Pause")
+        await pause.click()
+        await expect(page.get_by_role("button", name="Resume")).to_be_visible()
+        farm.set_job("job0000", paused=False)
+        await expect(pause).to_be_visible()
+        # It waits for its answer, and stands there as one that cannot be pressed.
+        await expect(pause).to_be_disabled()
+        farm.answering.set()
+        await expect(pause).to_be_enabled()
+        await expect(page.get_by_role("button", name="Resume")).to_be_hidden()
+
+
+async def test_the_keyboard_keeps_its_place_when_a_button_did_its_work():
+    farm = small_farm()
+    async with visit(farm) as seen:
+        page = seen.page
+        await page.get_by_role("button", name="Pause").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("button", name="Resume")).to_be_focused()
+        await page.get_by_role("button", name="Cancel").focus()
+        await page.keyboard.press("Enter")
+        await page.get_by_role("button", name="Cancel the job").focus()
+        await page.keyboard.press("Enter")
+        # The card moved to another part of the page.
+        await expect(page.get_by_role("heading", name="Ended 1")).to_be_visible()
+        await expect(page.get_by_role("link", name="Shot 1", exact=True)).to_be_focused()
+
+
+async def test_nothing_is_chosen_before_the_frames_are_there():
+    farm = small_farm()
+    farm.listing.clear()
+    async with visit(farm, where="#/jobs/job0000") as seen:
+        page = seen.page
+        field = page.get_by_role("slider", name="Frames")
+        await expect(field).to_be_disabled()
+        await field.focus()
+        await page.keyboard.press("ArrowRight")
+        await page.get_by_role("tab", name="Watch").click()
+        scrub = page.get_by_role("slider", name="Frame", exact=True)
+        await expect(scrub).to_be_disabled()
+        farm.listing.set()
+        await expect(scrub).to_be_enabled()
+        await page.get_by_role("tab", name="Frames").click()
+        await expect(field).to_be_enabled()
+        await expect(field).to_have_attribute("aria-valuetext", "No frame chosen")
+
+
+async def test_a_typed_priority_stays_until_it_is_set():
+    farm = small_farm()
+    async with visit(farm, where="#/jobs/job0000") as seen:
+        page = seen.page
+        await expect(page.get_by_label("Priority")).to_have_value("50")
+        await page.get_by_label("Priority").fill("80")
+        await page.get_by_role("button", name="Set").focus()
+        farm.set_job("job0000", priority=60, name="Told meanwhile")
+        await expect(page.get_by_role("heading", name="Told meanwhile")).to_be_visible()
+        await expect(page.get_by_label("Priority")).to_have_value("80")
+        await page.get_by_role("button", name="Set").click()
+        await expect(page.get_by_role("button", name="Set")).to_be_enabled()
+        assert farm.jobs["job0000"].priority == 80
+        farm.set_job("job0000", priority=30)
+        await expect(page.get_by_label("Priority")).to_have_value("30")
+
+
 async def test_priority_is_set_from_the_job_page():
     farm = small_farm()
     async with visit(farm, where="#/jobs/job0000") as seen:
