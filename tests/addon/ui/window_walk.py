@@ -1,9 +1,10 @@
 """A walk through the add-on in a Blender window; runs inside Blender, started by its test.
 
 An artist's first hour: install the zip, look at the preferences and the panel, run into a check,
-press the button, follow, cancel, close Blender and open it again. Real operators, real panels. Each
-step notes what it saw; the test reads the notes. Arguments after ``--``: the act, the extension's
-zip, a folder for scene and pictures, the file for the notes.
+press the button, follow, cancel, close Blender and open it again; on a computer of their own, start
+a farm and render on it. Real operators, real panels. Each step notes what it saw; the test reads
+the notes. Arguments after ``--``: the act, the extension's zip, a folder for scene and pictures,
+the file for the notes.
 """
 
 from __future__ import annotations
@@ -11,19 +12,24 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import bpy
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "scripts"))
+window_steps: Any = importlib.import_module("window_steps")
+context, ops, drawn = window_steps.context, window_steps.ops, window_steps.drawn
+over, photograph, press = window_steps.over, window_steps.photograph, window_steps.press
+rounds, until = window_steps.rounds, window_steps.until
 
-import window_steps
-from window_steps import context, drawn, ops, over, photograph, press, rounds, until, window
-
+Steps = Generator[None, None, None]
 MODULE = "bl_ext.user_default.rendermill"
-SHORT, LONG = 6, 40
+SHORT, LONG = 6, 24
 """Frames of the jobs."""
+HOME_COORDINATOR = ("--host", "127.0.0.1", "--port", "0")
 
 act, archive, work, notes_file = sys.argv[sys.argv.index("--") + 1 :]
 folder = Path(work)
@@ -79,7 +85,7 @@ def small_scene(frames: int) -> None:
     scene.render.filepath = "//render/shot_###"
 
 
-def look_for_the_farm() -> window_steps.Steps:
+def look_for_the_farm() -> Steps:
     """Wait until the add-on shows the farm and its node."""
     pump = part("pump")
     yield from until(lambda: pump.problem() != "" or pump.state_if_loaded() is not None, "client")
@@ -89,7 +95,7 @@ def look_for_the_farm() -> window_steps.Steps:
     notes["farm"] = state.farm.farm
 
 
-def first_hour() -> window_steps.Steps:
+def first_hour() -> Steps:
     """Install, enable, look around, send; leave a job behind that is not done."""
     installed = ops.extensions.package_install_files(
         filepath=archive, repo="user_default", enable_on_install=True
@@ -107,6 +113,7 @@ def first_hour() -> window_steps.Steps:
     small_scene(SHORT)
     ops.wm.save_as_mainfile(filepath=str(scene_file))
     yield from escape_at_once(area)
+    yield from repair_a_scene(area)
     yield from run_into_a_check(area)
     yield from send_by_search(area)
     yield from see_panels(area, "delivered")
@@ -119,7 +126,7 @@ def first_hour() -> window_steps.Steps:
     yield from leave_a_job(area)
 
 
-def see_panels(area: Any, name: str) -> window_steps.Steps:
+def see_panels(area: Any, name: str) -> Steps:
     """Photograph the panel from top to end, and note which panels were not drawn."""
     drawn.clear()
     window_steps.scroll(area, 4000)
@@ -130,7 +137,7 @@ def see_panels(area: Any, name: str) -> window_steps.Steps:
     notes[f"not drawn: {name}"] = [one for one in visible_panels() if not drawn[one]]
 
 
-def see_preferences(area: Any) -> window_steps.Steps:
+def see_preferences(area: Any) -> Steps:
     """Open the add-on's page of the preferences."""
     area.type = "PREFERENCES"
     context.preferences.active_section = "ADDONS"
@@ -146,7 +153,7 @@ def send(area: Any) -> Any:
     return over(area, lambda: ops.rendermill.render_animation("INVOKE_DEFAULT"))
 
 
-def escape_at_once(area: Any) -> window_steps.Steps:
+def escape_at_once(area: Any) -> Steps:
     """Escape while the scene is packed: nothing is sent, nothing stays."""
     send(area)
     yield from press("ESC")
@@ -155,7 +162,25 @@ def escape_at_once(area: Any) -> window_steps.Steps:
     notes["after escape"] = [len(part("pump").state().submissions), left]
 
 
-def run_into_a_check(area: Any) -> window_steps.Steps:
+def repair_a_scene(area: Any) -> Steps:
+    """No camera: the panel says so before anything is sent, and its button chooses one."""
+    survey = part("survey")
+    camera, context.scene.camera = context.scene.camera, None
+    over(area, ops.rendermill.check_scene)
+
+    def finding() -> Any:
+        found = survey.latest.findings if survey.latest is not None else ()
+        return next((each for each in found if each.id == "no_camera"), None)
+
+    yield from until(lambda: finding() is not None, "the check of the camera")
+    yield from see_panels(area, "check")
+    notes["repair"] = finding().repair.label
+    over(area, lambda: ops.rendermill.repair("EXEC_DEFAULT", what=finding().what))
+    yield from until(lambda: not survey.is_under_way() and finding() is None, "the check anew")
+    notes["repaired"] = context.scene.camera == camera
+
+
+def run_into_a_check(area: Any) -> Steps:
     """A file that is missing: the add-on asks, and Escape sends nothing."""
     image = bpy.data.images.new("wood", 4, 4)
     image.source, image.filepath, image.use_fake_user = "FILE", "//wood.png", True
@@ -168,10 +193,9 @@ def run_into_a_check(area: Any) -> window_steps.Steps:
     bpy.data.images.remove(image)
 
 
-def send_by_search(area: Any) -> window_steps.Steps:
+def send_by_search(area: Any) -> Steps:
     """Find the operator with F3 by its name, and follow the job to its last frame."""
     state = part("pump").state()
-    window().cursor_warp(area.x + area.width // 2, area.y + area.height // 2)
     over(area, lambda: ops.wm.search_operator("INVOKE_DEFAULT"))
     yield from rounds()
     yield from window_steps.write("render animation on farm")
@@ -187,7 +211,7 @@ def send_by_search(area: Any) -> window_steps.Steps:
     notes["last job"] = context.window_manager.rendermill.last_job in state.jobs
 
 
-def new_job(area: Any, frames: int, output: str) -> window_steps.Steps:
+def new_job(area: Any, frames: int, output: str) -> Steps:
     """Send the scene with more frames to another folder; `last_job` is its id then."""
     state = part("pump").state()
     context.scene.frame_end = frames
@@ -204,7 +228,7 @@ def new_job(area: Any, frames: int, output: str) -> window_steps.Steps:
     )
 
 
-def cancel_a_job(area: Any) -> window_steps.Steps:
+def cancel_a_job(area: Any) -> Steps:
     """Stop a job with its button; what it asks is answered with Return."""
     state = part("pump").state()
     yield from new_job(area, LONG, "cancelled")
@@ -214,7 +238,7 @@ def cancel_a_job(area: Any) -> window_steps.Steps:
     notes["cancelled"] = state.jobs[job].counts.done < LONG
 
 
-def load_anew() -> window_steps.Steps:
+def load_anew() -> Steps:
     """Open the file again: the farm is followed all along."""
     pump = part("pump")
     state = pump.state()
@@ -227,7 +251,7 @@ def load_anew() -> window_steps.Steps:
     ]
 
 
-def leave_a_job(area: Any) -> window_steps.Steps:
+def leave_a_job(area: Any) -> Steps:
     """Close Blender while a job stands with some frames here and others not rendered."""
     state = part("pump").state()
     area = window_steps.largest_area()
@@ -243,7 +267,7 @@ def leave_a_job(area: Any) -> window_steps.Steps:
     yield from until(lambda: False, "the end of Blender")
 
 
-def next_morning() -> window_steps.Steps:
+def next_morning() -> Steps:
     """Open Blender again: the job is found, the rest is rendered and comes home."""
     notes["enabled"] = MODULE in context.preferences.addons
     open_all_panels()
@@ -270,13 +294,59 @@ def next_morning() -> window_steps.Steps:
     context.preferences.view.ui_scale = 1.0
     ops.preferences.addon_disable(module=MODULE)
     yield from rounds()
-    import threading
-
     notes["threads"] = [t.name for t in threading.enumerate() if "rendermill" in t.name]
     window_steps.close_blender(notes, Path(notes_file))
     yield from until(lambda: False, "the end of Blender")
 
 
-ACTS = {"first hour": first_hour, "next morning": next_morning}
+def at_home() -> Steps:
+    """No farm anywhere: start one, let this computer render, and close Blender with its node."""
+    ops.preferences.addon_enable(module=MODULE)
+    open_all_panels()
+    window_steps.watch(classes())
+    area = window_steps.largest_area()
+    yield from window_steps.show_output_properties(area)
+    pump, node_here = part("pump"), part("node_here")
+    yield from until(
+        lambda: pump.state_if_loaded() is not None and pump.state().link_text != "", "no farm"
+    )
+    state, here = pump.state(), node_here.here
+    yield from see_panels(area, "alone")
+    notes["alone"] = state.farm is None
+    # As the button does, but on a port that is free here.
+    node_here.start_farm("Shed", part("node_operators")._connect, HOME_COORDINATOR)
+    yield from until(lambda: state.farm is not None or here.farm_sentence != "", "a farm")
+    notes["farm"] = [state.farm and state.farm.farm, here.farm_sentence]
+
+    preferences = part("preferences").stored()
+    preferences.node_when = "ALWAYS"
+    ops.rendermill.node_here()
+    yield from until(lambda: state.nodes_ready() == 1, "the node on this computer")
+    yield from see_preferences(area)
+    notes["node"] = [here.doing.value, preferences.node_here]
+    yield from window_steps.show_output_properties(area)
+
+    small_scene(SHORT)
+    context.scene.render.filepath = "//home/shot_###"
+    ops.wm.save_as_mainfile(filepath=str(folder / "home.blend"))
+    send(area)
+    yield from until(
+        lambda: any(entry.is_over for entry in state.submissions.values()), "every frame here"
+    )
+    notes["files"] = sorted(path.name for path in (folder / "home").iterdir())
+
+    ops.rendermill.node_here()
+    yield from until(lambda: here.doing.value == "off", "the node's end")
+    notes["off"] = not preferences.node_here
+    ops.rendermill.node_here()
+    yield from until(lambda: here.doing.value == "running", "the node once more")
+    over(area, lambda: ops.rendermill.stop_farm("EXEC_DEFAULT"))
+    yield from until(lambda: here.coordinator is None, "the coordinator's end")
+    # The node goes with Blender, for nobody said that it shall stay.
+    window_steps.close_blender(notes, Path(notes_file))
+    yield from until(lambda: False, "the end of Blender")
+
+
+ACTS = {"first hour": first_hour, "next morning": next_morning, "at home": at_home}
 
 window_steps.run(ACTS[act](), notes, Path(notes_file))
