@@ -117,16 +117,19 @@ class Conductor:
         """Rebuild the farm from the database and begin."""
 
         def read(connection: Connection) -> list[Decision]:
+            done = rows.read_all_done(connection)
             return self.farm.restore(
                 rows.read_jobs(connection),
-                rows.read_frames(connection),
+                rows.read_frames_but(connection, {one.job for one in done}),
                 rows.read_nodes(connection),
                 rows.read_epoch_ceiling(connection),
                 self.clock.now(),
+                done,
             )
 
         await self._carry_out(await self._store.read(read), [])
-        self.ended_jobs.ended(self.farm.ended_jobs())
+        here = [job for job in self.farm.ended_jobs() if not self.farm.is_shed(job)]
+        self.ended_jobs.ended(here)
         self._task = asyncio.create_task(self._run(), name="conductor")
 
     async def stop(self) -> None:

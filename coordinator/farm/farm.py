@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ...protocol.messages import FrameDone, FrameProgress, FrameRef, FrameStarted
+from ...protocol.states import JobState
 from . import orders, presence, repair
 from .attempts import forgive
 from .changing import change
@@ -42,12 +43,12 @@ from .events import (
     StoodStill,
     Tick,
 )
-from .jobs import open_job
+from .jobs import Job, open_job
 from .leases import Lease
 from .leasing import hold
 from .nodes import Node
 from .outcome import Outcome
-from .records import FrameRecord, JobRecord, NodeRecord
+from .records import AllDone, FrameRecord, JobRecord, NodeRecord
 from .scheduling import dispatch
 from .state import FarmState, Timer
 from .views import FarmViews
@@ -68,11 +69,13 @@ class Farm(FarmViews):
         nodes: Iterable[NodeRecord],
         epoch_ceiling: int,
         now: float,
+        done: Iterable[AllDone] = (),
     ) -> list[Decision]:
         """Take over what the database holds; once, before the first event.
 
-        Every lease runs anew in full: what passed while nobody listened is held against no node.
-        Raises `ValueError` for records that contradict each other.
+        Jobs in ``done`` have no frames in ``frames`` but the film, and begin as if they had been
+        `shed`. Every lease runs anew in full: what passed while nobody listened is held against no
+        node. Raises `ValueError` for records that contradict each other.
         """
         state = self.state
         assert not state.jobs, "restore comes before the first event"
@@ -87,9 +90,12 @@ class Farm(FarmViews):
         by_job: dict[str, list[FrameRecord]] = {}
         for frame in frames:
             by_job.setdefault(frame.job, []).append(frame)
+        sums = {one.job: one for one in done}
         for record in sorted(jobs, key=lambda record: record.number):
             job = open_job(record)
             job.table.load(by_job.pop(record.id, ()))
+            if record.id in sums:
+                self._restore_done(job, sums[record.id])
             state.add_job(job)
             for penalty in record.penalties:
                 if penalty.until > 0:
@@ -107,6 +113,19 @@ class Farm(FarmViews):
             if node.leases:
                 presence.watch(state, node)
         return self._settle()
+
+    @staticmethod
+    def _restore_done(job: Job, done: AllDone) -> None:
+        if done.frames != len(job.table) or job.record.state is not JobState.DONE:
+            raise ValueError(
+                f"The database has {done.frames} finished frames of job {job.id}, which is "
+                f"{job.record.state.value} and has {len(job.table)} frames."
+            )
+        job.table.load_done()
+        job.breaker.succeeded()
+        job.speeds.done = done.frames
+        job.speeds.total_seconds = done.seconds
+        job.newest_thumbnail = done.newest_thumbnail
 
     def _restore_frame(self, job_id: str, position: int, record: FrameRecord) -> None:
         state = self.state

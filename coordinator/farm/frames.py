@@ -170,6 +170,13 @@ class FrameTable:
             if code == _WAITING:
                 self._queue(position, record)
 
+    def load_done(self) -> None:
+        """Every frame is done, and its record in the database alone; at start, as `load`."""
+        self.counts[self.states[0]] -= len(self)
+        self.counts[CODE[FrameState.DONE]] += len(self)
+        self.states = bytearray([CODE[FrameState.DONE]]) * len(self)
+        self.is_shed = True
+
     @property
     def is_complete(self) -> bool:
         """Whether every frame is done."""

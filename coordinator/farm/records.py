@@ -122,6 +122,18 @@ class FrameRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AllDone:
+    """The frames of a job that is done, all of them, in sum: enough to list it. The film aside."""
+
+    job: str
+    frames: int
+    seconds: float
+    """That they took."""
+    newest_thumbnail: int | None
+    """The last frame that has one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
     """One try at a frame that is over. Key: ``job``, ``frame``, ``epoch``.
 

@@ -7,19 +7,20 @@ as their text, and everything with parts as JSON.
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import fields
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Table, delete, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Table, and_, case, delete, func, select, tuple_
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from ...protocol.frames import FILM_FRAME
+from ...protocol.states import FrameState, JobState
 from ..farm.decisions import (
     Decision,
     DeleteJob,
@@ -29,7 +30,7 @@ from ..farm.decisions import (
     SaveJob,
     SaveNode,
 )
-from ..farm.records import AttemptRecord, FrameRecord, JobRecord, NodeRecord
+from ..farm.records import AllDone, AttemptRecord, FrameRecord, JobRecord, NodeRecord
 from . import schema
 
 Record = JobRecord | FrameRecord | AttemptRecord | NodeRecord
@@ -41,6 +42,9 @@ TABLES: dict[type[Any], Table] = {
     AttemptRecord: schema.attempts,
     NodeRecord: schema.nodes,
 }
+
+JOBS_ASKED_MAX = 500
+"""Jobs named in one query: old libraries take 999 values."""
 
 _EPOCH_CEILING = "epoch_ceiling"
 _PLAIN = (str, int, float, bool)
@@ -150,6 +154,52 @@ def read_frames(connection: Connection, job: str | None = None) -> Iterator[Fram
         statement = statement.where(schema.frames.c.job == job)
     for row in connection.execute(statement):
         yield from_row(row, FrameRecord)
+
+
+def read_all_done(connection: Connection) -> list[AllDone]:
+    """Return the sums of the jobs that are done, frames and all, and with nothing out of place.
+
+    A farm keeps its jobs for months: the database adds up, where reading each frame would make a
+    start take minutes.
+    """
+    frames, jobs = schema.frames.c, schema.jobs.c
+    is_json = func.json_valid(frames.result) == 1
+    seconds = case((is_json, func.json_extract(frames.result, "$.stats.seconds")))
+    thumbnail = case((is_json, func.json_extract(frames.result, "$.thumbnail")))
+    whole = and_(frames.state == FrameState.DONE.value, frames.leases == "[]", seconds.is_not(None))
+    query = (
+        select(
+            frames.job,
+            func.count(),
+            func.sum(seconds),
+            func.max(case((thumbnail != "", frames.frame))),
+        )
+        .join_from(schema.frames, schema.jobs, frames.job == jobs.id)
+        .where(jobs.state == JobState.DONE.value, frames.frame != FILM_FRAME)
+        .group_by(frames.job)
+        .having(func.min(case((whole, 1), else_=0)) == 1)
+    )
+    return [
+        AllDone(job=job, frames=count, seconds=taken, newest_thumbnail=newest)
+        for job, count, taken, newest in connection.execute(query)
+    ]
+
+
+def read_frames_but(connection: Connection, done: Collection[str]) -> Iterator[FrameRecord]:
+    """Yield the frames of all jobs; of those ``done`` the film alone."""
+    frames = schema.frames.c
+    films = {row.job: row for row in _frame_rows(connection, frames.frame == FILM_FRAME)}
+    yield from (from_row(films[job], FrameRecord) for job in done if job in films)
+    known = [job for (job,) in connection.execute(select(schema.jobs.c.id))]
+    left = [job for job in known if job not in done]
+    for first in range(0, len(left), JOBS_ASKED_MAX):
+        some = left[first : first + JOBS_ASKED_MAX]
+        for row in _frame_rows(connection, frames.job.in_(some)):
+            yield from_row(row, FrameRecord)
+
+
+def _frame_rows(connection: Connection, where: ColumnElement[bool]) -> Iterable[Any]:
+    return connection.execute(select(schema.frames).where(where))
 
 
 def read_nodes(connection: Connection) -> list[NodeRecord]:

@@ -124,7 +124,7 @@ async def test_a_late_result_of_a_cancelled_job_that_was_shed(coordinator, farm,
     assert detail.job.state is JobState.DONE
 
 
-async def test_after_a_restart_too(start, make_node, shot):
+async def test_after_a_restart_too(start, make_node, shot, scene):
     from rendermill.wire.connection import FarmConnection
 
     coordinator = await start()
@@ -133,11 +133,32 @@ async def test_after_a_restart_too(start, make_node, shot):
         node = make_node(farm)
         async with node.connected():
             jobs = await render(farm, node, shot, 5)
+            stopped = await shot.submit(farm)
+            goal = len(node.accepted) + 3
+            await node.render(lambda: len(node.accepted) >= goal)
+            await farm.post(f"/api/v1/jobs/{stopped.id}/cancel", JobView)
+        before = [await farm.get(f"/api/v1/jobs/{job}", JobDetail) for job in (*jobs, stopped.id)]
     await coordinator.stop()
     coordinator = await start()
-    assert records(coordinator) <= 2 * FRAMES
+    # What is done is not even read; what was stopped half-way is.
+    shed = [coordinator.conductor.farm.is_shed(job) for job in (*jobs, stopped.id)]
+    assert shed == [True] * 5 + [False]
+    assert 3 <= records(coordinator) < FRAMES
     async with FarmConnection(coordinator.credentials) as farm:
+        after = [await farm.get(f"/api/v1/jobs/{job}", JobDetail) for job in (*jobs, stopped.id)]
+        for one, two in zip(before, after, strict=True):
+            assert one.job.state is two.job.state
+            assert one.job.counts == two.job.counts
+            assert one.job.mean_frame_seconds == pytest.approx(two.job.mean_frame_seconds)
+            assert one.job.thumbnail_frame == two.job.thumbnail_frame
         for job in jobs:
             found = await page(farm, job, limit=1000)
             assert {frame.state for frame in found.frames} == {FrameState.DONE}
-        assert records(coordinator) <= 2 * FRAMES
+            assert all(frame.files and frame.thumbnail for frame in found.frames)
+        assert records(coordinator) <= 3 * FRAMES
+        node = make_node(farm, incarnation="two")
+        async with node.connected():
+            await farm.post(f"/api/v1/jobs/{jobs[0]}/retry", JobView, body={"frames": "7-8"})
+            await node.render(lambda: len(node.accepted) >= 2)
+        detail = await farm.get(f"/api/v1/jobs/{jobs[0]}", JobDetail)
+        assert (detail.job.state, detail.job.counts.done) == (JobState.DONE, FRAMES)
