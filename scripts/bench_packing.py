@@ -195,8 +195,8 @@ def one_round(folder: Path, blend: Path, files: list[Path], total: int) -> dict[
         f"sha256sum {plain:.1f} s ({total / plain / 1e6:.0f} MB/s); before sending "
         f"{told['packed']:.2f} s, of them Blender's save {told['saving']:.2f} s; "
         f"longest step {told['step'][0] * 1000:.0f} ms ({told['step'][1]}), "
-        f"late {told['late'] * 1000:.0f} ms, {told['stuck'] * 1000:.0f} ms of them with a processor "
-        f"free, events {told['drained'] * 1000:.1f} ms, longest garbage collection "
+        f"late {told['late'] * 1000:.0f} ms, {told['stuck'] * 1000:.0f} ms of them with a "
+        f"processor free, events {told['drained'] * 1000:.1f} ms, longest garbage collection "
         f"{told['collected'] * 1000:.1f} ms"
     )
     return {

@@ -17,7 +17,7 @@ import bpy
 
 from ...protocol.frames import FrameRangeError
 from ..scene.checks import Finding
-from . import errands, pump
+from . import errands, pump, viewer
 from .packing import Packing, PackingRefused
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ def work(budget_seconds: float = STEP_SECONDS) -> bool:
         _steps = _packing.steps()
     if _steps is None or _packing is None:
         return False
+    # What is shown of another job is no part of this scene.
+    viewer.set_aside()
     try:
         while time.perf_counter() < end:
             if next(_steps, None) is None:
@@ -108,6 +110,8 @@ def work(budget_seconds: float = STEP_SECONDS) -> bool:
     except Exception:
         _steps = None
         log.exception("the scene could not be looked at")
+    finally:
+        viewer.put_back()
     return False
 
 

@@ -17,12 +17,15 @@ from rendermill.addon.ui.farm_state import (
 )
 from rendermill.addon.ui.wording import (
     duration_text,
+    frame_text,
     job_text,
     job_word,
+    left_text,
     size_text,
+    waits_for_approval,
 )
 from rendermill.protocol.machine import Machine
-from rendermill.protocol.states import JobState, NodeState
+from rendermill.protocol.states import JobState, NodeState, WaitingKind
 from rendermill.protocol.views import FarmView, FrameCounts, JobView, NodeView
 
 JOB = JobView(
@@ -205,3 +208,97 @@ def test_sizes(count: int, text: str):
 )
 def test_durations(seconds: float, text: str):
     assert duration_text(seconds) == text
+
+
+def test_how_long_a_stage_takes_yet_is_said_once_it_is_known(state: FarmState):
+    submission = state.submissions[7]
+
+    def move(stage: Stage, done: int, now: float) -> str:
+        state.apply(following.SubmissionMoved(7, SubmitProgress(stage, done, 100 * 1024**2)), now)
+        return submission.text
+
+    mib = 1024**2
+    assert move(Stage.READING, 0, 10.0) == "Reading files 0 B of 100 MiB"
+    assert move(Stage.READING, 1 * mib, 10.1) == "Reading files 1.0 MiB of 100 MiB"
+    assert move(Stage.READING, 25 * mib, 15.0).endswith("of 100 MiB, about 15 s left")
+    # Another stage has a speed of its own.
+    assert move(Stage.SENDING, 50 * mib, 20.0) == "Sending 50 MiB of 100 MiB"
+    assert move(Stage.SENDING, 60 * mib, 22.0).endswith("about 8 s left")
+    assert move(Stage.SENDING, 100 * mib, 23.0) == "Sending 100 MiB of 100 MiB"
+
+
+def test_pictures_are_asked_for_once_and_only_of_what_is_not_brought_here():
+    state = FarmState()
+    shown = dataclasses.replace(JOB, thumbnail_frame=4)
+    state.apply(following.JobsListed((shown,)))
+    assert state.pictures_wanted("ada@studio", "") == [], "nobody is there to ask"
+    state.apply(following.Connected(FARM, "http://127.0.0.1:7878"))
+    assert state.pictures_wanted("ada@studio", "") == [("j1", 4)]
+    assert state.pictures_wanted("bob@studio", "") == []
+    state.asked_pictures["j1"] = 4
+    state.picture_requests.add(31)
+    state.apply(following.Failed(31, "It has no thumbnail."))
+    assert (state.notice, state.pictures_wanted("ada@studio", "")) == ("", [])
+    state.apply(following.JobChanged(dataclasses.replace(shown, thumbnail_frame=5)))
+    assert state.pictures_wanted("ada@studio", "") == [("j1", 5)]
+    arrived = Path("/cache/j1.5.jpg")
+    state.apply(following.PictureArrived(32, "j1", 5, arrived))
+    picture = state.picture_of("j1")
+    assert picture is not None
+    assert (picture.frame, picture.path) == (5, arrived)
+
+    newest = Path("/out/shot_0006.png")
+    progress = DeliveryProgress(
+        job=shown, frames_here=1, bytes_here=9, newest=newest, newest_frame=6
+    )
+    state.apply(following.DeliveryMoved(7, progress))
+    picture = state.picture_of("j1")
+    assert picture is not None
+    assert (picture.frame, picture.path) == (6, newest)
+    assert state.newest == (newest, 1)
+    state.apply(following.JobChanged(dataclasses.replace(shown, thumbnail_frame=9)))
+    assert state.pictures_wanted("ada@studio", "") == []
+
+
+def test_jobs_of_the_open_file_stand_apart_from_the_others():
+    state = FarmState()
+    theirs = dataclasses.replace(JOB, id="j2", submitter="bob@studio", created=150.0)
+    older = dataclasses.replace(JOB, id="j3", created=50.0)
+    state.apply(following.JobsListed((JOB, theirs, older)))
+    state.blend, state.blend_jobs = "/shots/a.blend", ("j2", "j3", "gone")
+    here, others = state.shown_jobs("ada@studio", "/shots/a.blend")
+    assert ([job.id for job in here], [job.id for job in others]) == (["j2", "j3"], ["j1"])
+    here, others = state.shown_jobs("ada@studio", "/shots/b.blend")
+    assert ([job.id for job in here], [job.id for job in others]) == ([], ["j1", "j3"])
+
+
+def test_nodes_by_name():
+    state = FarmState()
+    state.apply(following.NodesListed((NODE, dataclasses.replace(NODE, id="n9", name="attic"))))
+    assert state.are_nodes_known
+    assert state.nodes_named(("attic", "nobody")) == (("n9",), ("nobody",))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (480.0, 840.0, "8 to 14 min left"),
+        (50.0, 130.0, "50 s to 2 min left"),
+        (121.0, 125.0, "about 2 min left"),
+        (3600.0, 7800.0, "1 h 00 min to 2 h 10 min left"),
+        (None, None, "about 2 min left"),
+    ],
+)
+def test_the_time_left_is_a_range_where_the_farm_gives_one(
+    low: float | None, high: float | None, text: str
+):
+    job = dataclasses.replace(JOB, eta_low_seconds=low, eta_high_seconds=high)
+    assert left_text(job) == text
+
+
+def test_the_mean_time_of_a_frame_and_the_word_of_scouts():
+    assert frame_text(dataclasses.replace(JOB, mean_frame_seconds=None)) == ""
+    assert frame_text(dataclasses.replace(JOB, mean_frame_seconds=1.25)) == "1.2 s a frame"
+    assert frame_text(dataclasses.replace(JOB, mean_frame_seconds=80.0)) == "1 min a frame"
+    assert not waits_for_approval(JOB)
+    assert waits_for_approval(dataclasses.replace(JOB, waiting_kind=WaitingKind.SCOUTS))

@@ -161,7 +161,9 @@ def test_one_that_ends_by_itself_is_noticed_with_its_last_words(own: Any, home: 
     (home / "config").mkdir(parents=True)
     taken = home / "taken"
     taken.write_text("")
-    node_here.start_farm("Attic", lambda: None, ("--host", "127.0.0.1", "--data", str(taken)))
+    node_here.start_farm(
+        "Attic", lambda: None, ("--host", "127.0.0.1", "--port", "0", "--data", str(taken))
+    )
     errands.wait()
     end = time.monotonic() + PATIENCE_SECONDS
     while not node_here.here.farm_sentence and time.monotonic() < end:
