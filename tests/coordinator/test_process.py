@@ -21,7 +21,7 @@ from rendermill.wire.connection import FarmConnection
 from rendermill.wire.credentials import Credentials, JoinToken, load_local
 from rendermill.wire.errors import FarmError, Unreachable
 
-START_SECONDS = 120
+START_SECONDS = 300
 """A cold start on a busy machine."""
 
 

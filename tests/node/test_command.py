@@ -71,7 +71,8 @@ async def test_a_node_says_what_it_does_and_leaves_in_good_order(
     assert process.stdout is not None
     lines: list[dict[str, object]] = []
     try:
-        async with asyncio.timeout(120):
+        # It asks every Blender first what it can do.
+        async with asyncio.timeout(600):
             while not any(line["event"] == "ready" for line in lines):
                 lines.append(json.loads(await process.stdout.readline()))
         hello = await coordinator.hears(Hello)
