@@ -85,6 +85,21 @@ def load(folder: Path) -> Load:
     )
 
 
+def group_oom_kills() -> int | None:
+    """Return how many processes of this process's control group were killed for want of memory.
+
+    Whether that of the group or of the machine; None where no group counts them.
+    """
+    for group in _groups("memory"):
+        # Version 2, and version 1 since Linux 4.13.
+        for name in ("memory.events", "memory.oom_control"):
+            for line in _text(group / name).splitlines():
+                key, _, value = line.partition(" ")
+                if key == "oom_kill" and value.isdigit():
+                    return int(value)
+    return None
+
+
 def _cpu_name() -> str:
     try:
         for line in (

@@ -37,14 +37,13 @@ from ..wire.threads import in_thread
 from .blender.attempt import AttemptAborted, AttemptFailed, OnProgress, RenderedFrame
 from .blender.script import generate
 from .blender.session import BlenderSession
-from .cache import remove
 from .delivery import Delivery
 from .films import PicturesUnavailable, fetch_pictures
 from .fitting import NoBlender, fitting_blender
 from .notices import Notice, NoticeKind, Notify
 from .outbox import Made, Outbox, OutboxError, bounded_log, key_of
 from .reports import LogReports, ProgressReports
-from .room import Room
+from .room import Room, discard
 from .scenes import Ask, SceneStore, SceneUnavailable
 
 SCENES_AHEAD = 2
@@ -341,7 +340,7 @@ class Renderer:
             self._progress.clear()
             self._log.flush()
             if rendered is None:
-                await self._discard(output)
+                await discard(output, self._notify)
         if rendered is not None:
             finishing = asyncio.create_task(self._finish(work, rendered, output), name="finish")
             work.finishing = True
@@ -429,7 +428,7 @@ class Renderer:
             await self._fail_or_return(work, FailureKind.NODE, error, output)
             return
         finally:
-            await self._discard(output)
+            await discard(output, self._notify)
         if work.gone:
             await in_thread(self._outbox.drop, parcel)
             return
@@ -455,17 +454,6 @@ class Renderer:
             # First, so that the frame does not come back here.
             self._send(Availability(available=False, reason=disk))
             self._return([work.frame], disk)
-
-    async def _discard(self, output: Path) -> None:
-        """Remove what a frame has left; what its disk does not let go is swept at the next start.
-
-        It must not keep a frame that is whole from being delivered.
-        """
-        try:
-            await in_thread(remove, output)
-        except OSError as error:
-            text = f"The folder {output} stays until the next start: {error.strerror}."
-            self._notify(Notice(NoticeKind.PROBLEM, text))
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         work = self._finishing.pop(task)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from ..wire.threads import in_thread
 from .cache import remove
+from .notices import Notice, NoticeKind, Notify
 from .outbox import FrameKey
 
 RESERVE_BYTES = 128 * 1024**2
@@ -85,6 +86,18 @@ def try_writing(folder: Path) -> None:
         # What cannot be deleted there is the least of its troubles.
         with contextlib.suppress(OSError):
             trial.unlink(missing_ok=True)
+
+
+async def discard(output: Path, notify: Notify) -> None:
+    """Remove what a frame has left; what its disk does not let go is swept at the next start.
+
+    It must not keep a frame that is whole from being delivered.
+    """
+    try:
+        await in_thread(remove, output)
+    except OSError as error:
+        text = f"The folder {output} stays until the next start: {error.strerror}."
+        notify(Notice(NoticeKind.PROBLEM, text))
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from ...protocol.messages import LOG_LINES_MAX
+from .. import hardware
 from . import sandbox
 from .attempt import OnLog
 from .channel import REPLY_MAX_BYTES, LineSplitter
@@ -312,7 +313,14 @@ def _is_dead(process: psutil.Process) -> bool:
 
 
 def oom_kills() -> int:
-    """How many processes the kernel has killed for want of memory since it started; Linux only."""
+    """How many processes the kernel has killed for want of memory so far; Linux only.
+
+    Of this process's own control group, where that counts them: on a machine of many containers the
+    kills of the others say nothing of this one. Else of the machine, since it started.
+    """
+    own = hardware.group_oom_kills()
+    if own is not None:
+        return own
     with contextlib.suppress(OSError):
         for line in Path("/proc/vmstat").read_text().splitlines():
             if line.startswith("oom_kill "):
