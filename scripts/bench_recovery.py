@@ -28,6 +28,7 @@ async def run(arguments: argparse.Namespace) -> None:
     """Measure and print."""
     answering: list[float] = []
     leasing: list[float] = []
+    costs: list[float] = []
     with measured_coordinator() as coordinator:
         async with FarmConnection(coordinator.credentials) as farm:
             scene = LoadScene()
@@ -46,10 +47,14 @@ async def run(arguments: argparse.Namespace) -> None:
             async with FakeNodes(coordinator.credentials, 1, finishing=False) as load:
                 await load.until_assigned(1)
                 leasing.append(time.perf_counter() - begin)
-            print(f"  round {number + 1}: {leasing[-1]:.2f} s", flush=True)
+                costs.append(coordinator.usage().cpu_seconds)
+            print(
+                f"  round {number + 1}: {leasing[-1]:.2f} s, {costs[-1]:.2f} s of CPU", flush=True
+            )
     print(
         f"recovery with {arguments.frames:,} frames ({arguments.done:,} more done each round): "
         f"answers after {spread(answering, 2)} s, first frame leased after {spread(leasing, 2)} s\n"
+        f"  CPU of the coordinator until then, Python's start included: {spread(costs, 2)} s\n"
         f"  {COMPARED}"
     )
 

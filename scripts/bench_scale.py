@@ -44,16 +44,22 @@ async def milliseconds(call: Callable[[], Awaitable[object]], times: int = TIMES
     return f"{spread(taken, 1)} ms"
 
 
-async def dispatch_rate(coordinator: MeasuredCoordinator, frames: int, nodes: int) -> str:
-    """Let nodes render so many frames of what is queued; return the rate and what it cost."""
+async def dispatch_rate(
+    coordinator: MeasuredCoordinator, frames: int, nodes: int
+) -> tuple[str, float]:
+    """Let nodes render so many frames of what is queued.
+
+    Return the rate and what it cost, and the bytes of memory a frame that is done.
+    """
     async with FakeNodes(coordinator.credentials, nodes) as load:
         await load.until_accepted(min(nodes, frames // 2))
-        done, before = load.accepted, coordinator.usage()
+        done, before, empty = load.accepted, coordinator.usage(), coordinator.memory_bytes()
         await load.until_accepted(frames)
         count, after = load.accepted - done, coordinator.usage()
+        memory = (coordinator.memory_bytes() - empty) / count
     cpu = after.cpu_seconds - before.cpu_seconds
     rate = count / (after.wall - before.wall)
-    return f"{rate:,.0f} frames/s ({1000 * cpu / count:.2f} ms of CPU a frame)"
+    return f"{rate:,.0f} frames/s ({1000 * cpu / count:.2f} ms of CPU a frame)", memory
 
 
 async def measure_nodes(count: int, seconds: float) -> None:
@@ -99,10 +105,8 @@ async def measure_frames(counts: Sequence[int], nodes: int, dispatched: int) -> 
                 listing = await milliseconds(
                     lambda path=path, params=params: farm.get(path, FramePage, params=params)
                 )
-                before = coordinator.memory_bytes()
                 frames = min(dispatched, count)
-                rate = await dispatch_rate(coordinator, frames, nodes)
-                done = (coordinator.memory_bytes() - before) / frames
+                rate, done = await dispatch_rate(coordinator, frames, nodes)
                 begin = time.perf_counter()
                 if frames < count:
                     await farm.post(f"/api/v1/jobs/{job}/cancel", JobView)
@@ -110,7 +114,7 @@ async def measure_frames(counts: Sequence[int], nodes: int, dispatched: int) -> 
         print(
             f"{count:>7} frames in one job: submit {submitted:.0f} ms, page of 100 {listing}, "
             f"cancel {cancelled:.0f} ms, {rate};\n          memory {waiting:.0f} bytes a waiting "
-            f"frame, {done:.0f} a frame that {nodes} nodes have done (nodes included)",
+            f"frame, {done:.0f} a frame that is done",
             flush=True,
         )
 
@@ -141,7 +145,7 @@ async def measure_jobs(counts: Sequence[int], nodes: int, dispatched: int) -> No
                 listing = await milliseconds(
                     lambda: farm.get("/api/v1/jobs", JobPage, params={"limit": 100})
                 )
-                rate = await dispatch_rate(coordinator, dispatched, nodes)
+                rate, _ = await dispatch_rate(coordinator, dispatched, nodes)
                 print(
                     f"{count:>7} jobs in the queue: submit {submit} ({each:.1f} ms each, "
                     f"{SUBMITTING_AT_ONCE} at once), page of 100 {listing}, {rate}; memory "
