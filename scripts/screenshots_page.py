@@ -132,18 +132,34 @@ class Photographer:
             print(f"{path.name}: {len(data):,} bytes", flush=True)
 
 
-async def photograph(farm: Farm, folder: Path) -> None:
-    """Make the jobs and save the pictures."""
-    done = farm.submit(DONE)
+async def photograph_jobs(farm: Farm, camera: Photographer) -> None:
+    """Make the jobs and save the pictures of all pages that show some; the jobs end up paused."""
+    done = farm.submit(DONE, "--name", "mill, first look")
     farm.wait_done(done, 12)
-    rendering = farm.submit(RENDERING, "--priority", "80")
-    farm.submit("1-48", "--tag", "workshop")
-    farm.submit("1-24:2")
+    rendering = farm.submit(RENDERING, "--name", "mill at dusk", "--priority", "80")
+    farm.submit("1-48", "--name", "mill, workshop only", "--tag", "workshop")
+    farm.submit("1-24:2", "--name", "mill, every other frame")
     farm.wait_done(rendering, 4)
     node = farm.farm.node(NODES[0])["id"]
+    await camera.take("overview", "/", ".job-card img")
+    await camera.take("job", f"/jobs/{rendering}", ".strip-cell img")
+    await camera.take("nodes", "/nodes", ".node-card")
+    await camera.take("node", f"/nodes/{node}", ".history tbody tr")
+    await camera.take("logs", "/logs", ".log-line")
+    await camera.take("frame", f"/jobs/{done}/frames/{SHOWN_FRAME}", ".frame-panel img")
+    # A node that renders looks at a scene only between two frames.
+    for job in farm.jobs():
+        if job["state"] in ("queued", "rendering"):
+            farm.farm.ask("POST", f"/api/v1/jobs/{job['id']}/pause")
+
+
+async def photograph(farm: Farm, folder: Path, has_jobs: bool) -> None:
+    """Save the pictures; that of the submit page alone when there shall be no jobs."""
 
     async def choose_scene(page: Page) -> None:
         await page.locator("#blend-folder").set_input_files(farm.scene)
+        await page.get_by_label("Which .blend is the scene?").select_option("mill.blend")
+        await page.get_by_role("button", name="Use it").click()
         await expect(page.get_by_role("region", name="What to render")).to_be_visible(
             timeout=WAIT_MS
         )
@@ -155,16 +171,8 @@ async def photograph(farm: Farm, folder: Path) -> None:
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         try:
             camera = Photographer(browser, farm, folder)
-            await camera.take("overview", "/", ".job-card img")
-            await camera.take("job", f"/jobs/{rendering}", ".strip-cell img")
-            await camera.take("nodes", "/nodes", ".node-card")
-            await camera.take("node", f"/nodes/{node}", ".history tbody tr")
-            await camera.take("logs", "/logs", ".log-line")
-            await camera.take("frame", f"/jobs/{done}/frames/{SHOWN_FRAME}", ".frame-panel img")
-            # A node that renders looks at a scene only between two frames.
-            for job in farm.jobs():
-                if job["state"] in ("queued", "rendering"):
-                    farm.farm.ask("POST", f"/api/v1/jobs/{job['id']}/pause")
+            if has_jobs:
+                await photograph_jobs(farm, camera)
             await camera.take("submit", "/submit", "#draft-frames", choose_scene)
         finally:
             await browser.close()
@@ -175,6 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Pictures of the status page.")
     parser.add_argument("--folder", type=Path, default=ROOT / "docs" / "images")
     parser.add_argument("--keep", type=Path, help="make the farm here, and leave it there")
+    parser.add_argument("--submit", action="store_true", help="only the pictures of that page")
     options = parser.parse_args()
     folder = options.keep or Path(tempfile.mkdtemp(prefix="rendermill-pages-"))
     scene = folder / "mill"
@@ -189,7 +198,7 @@ def main() -> None:
             for name in NODES:
                 farm.start_node(name, "--threads", "1", "--grace", "0")
             farm.wait_ready(NODES)
-            asyncio.run(photograph(Farm(farm, scene), options.folder))
+            asyncio.run(photograph(Farm(farm, scene), options.folder, not options.submit))
     finally:
         if options.keep is None:
             shutil.rmtree(folder, ignore_errors=True)
