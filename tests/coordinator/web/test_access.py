@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import expect
 from rendermill.protocol.messages import Assign, FrameStarted, LogLines
 
+from ..film_node import CAN_ENCODE, FILM, REQUIRES, work
 from .browser import NEEDS_CHROMIUM, refused, seated
 
 axe = pytest.importorskip(
@@ -17,6 +18,17 @@ axe = pytest.importorskip(
 
 pytestmark = NEEDS_CHROMIUM
 
+TABS = {
+    "watch": ".player-picture",
+    "times": ".chart-table td",
+    "timeline": ".timeline-scroll canvas",
+    "log": ".log-panel",
+    "nodes": ".job-nodes",
+    "settings": "dl.facts.wide",
+    "files": "td.path",
+}
+"""What each tab of a job shows once it is there."""
+
 HOSTILE = '<img src=x onerror="window.hacked=1"> & 🎬'
 
 
@@ -24,6 +36,12 @@ HOSTILE = '<img src=x onerror="window.hacked=1"> & 🎬'
 async def test_no_page_has_a_serious_finding(
     coordinator: Any, farm: Any, scene: Any, make_node: Any, scheme: str
 ) -> None:
+    film = scene("1-3", name="a film", film=FILM, requires=REQUIRES)
+    await film.upload(farm)
+    filmed = await film.submit(farm)
+    encoder = make_node(farm, 2)
+    async with encoder.connected(machine=CAN_ENCODE, name="encoder"):
+        await work(encoder)
     shot = scene("1-5", name=f"shot {HOSTILE}")
     await shot.upload(farm)
     job = await shot.submit(farm)
@@ -44,9 +62,14 @@ async def test_no_page_has_a_serious_finding(
                 (f"#/nodes/{node.node}", ".node-page .history tbody tr"),
                 ("#/logs", ".log-line"),
                 ("#/submit", ".drop"),
+                (f"#/jobs/{filmed.id}", 'a:visible:text("Download film")'),
+                *((f"#/jobs/{job.id}/{tab}", shown) for tab, shown in TABS.items()),
             ):
                 await page.evaluate("where => { location.hash = where }", where)
                 await expect(page.locator(shown).first).to_be_visible()
+                if where.startswith("#/nodes/"):
+                    await page.get_by_text("Tags and hours").click()
+                    await expect(page.get_by_label("Renders at")).to_be_visible()
                 # Inserted by the debugger, outside of what the content security policy governs.
                 result = await axe.Axe().run(page)
                 found[where] = [

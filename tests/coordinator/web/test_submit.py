@@ -13,6 +13,11 @@ from playwright.async_api import Page, expect
 from ...local_farms import local_farm
 from .browser import NEEDS_CHROMIUM, Seat, refused, seated
 
+axe = pytest.importorskip(
+    "axe_playwright_python.async_playwright",
+    reason="axe-core is not installed; run: python scripts/environment.py dev",
+)
+
 pytestmark = NEEDS_CHROMIUM
 LOOKED_MS = 240_000
 """A node starts a Blender to look at a scene."""
@@ -65,6 +70,14 @@ async def test_a_folder_becomes_a_job_and_its_frames(served: Any, folder: Path) 
         await expect(lost).to_contain_text("1 file of the scene is not among those you dropped")
         await expect(lost).to_contain_text("Drop the folder that holds the .blend")
         await expect(form).not_to_contain_text("Find Missing Files")
+        for scheme in ("light", "dark"):
+            await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            result = await axe.Axe().run(page)
+            assert [
+                one["help"]
+                for one in result.response["violations"]
+                if one["impact"] in ("serious", "critical")
+            ] == []
         await form.get_by_label("Frames").fill("nonsense")
         await form.get_by_role("button", name="Submit", exact=True).click()
         await expect(form.get_by_role("alert")).not_to_be_empty()
@@ -77,7 +90,8 @@ async def test_a_folder_becomes_a_job_and_its_frames(served: Any, folder: Path) 
         await form.get_by_role("button", name="Submit", exact=True).click()
         await expect(page.get_by_role("heading", name="from the <browser>")).to_be_visible()
         await expect(page.locator(".job-head .pill")).to_have_text("Done", timeout=LOOKED_MS)
-        (job,) = served.ask("GET", "/api/v1/jobs")["jobs"]
+        jobs = served.ask("GET", "/api/v1/jobs")["jobs"]
+        (job,) = [one for one in jobs if one["name"] == "from the <browser>"]
         assert (job["counts"]["done"], job["priority"], job["frames"]) == (2, 70, "2, 7")
         files = served.ask("GET", f"/api/v1/jobs/{job['id']}/manifest")
         assert sorted(file["path"] for file in files) == [
@@ -87,6 +101,54 @@ async def test_a_folder_becomes_a_job_and_its_frames(served: Any, folder: Path) 
         spec = served.ask("GET", f"/api/v1/jobs/{job['id']}")["spec"]
         assert spec["outputs"][0]["folder"] == ""
         seat.expected.append(refused(422))
+
+
+async def test_what_is_clicked_happens_on_a_node_that_renders(served: Any, folder: Path) -> None:
+    async with seated(served.url, served.token, where="/submit") as seat:
+        page = seat.page
+        await choose(page, folder)
+        await ready(seat)
+        form = page.get_by_role("region", name="What to render")
+        await form.get_by_label("Frames").fill("7")
+        await form.get_by_label("Name of the job").fill("clicked")
+        await form.get_by_label("Submit although something is wrong").check()
+        await form.get_by_role("button", name="Submit", exact=True).click()
+        pill = page.locator(".job-head .pill")
+        await expect(pill).to_have_text("Done", timeout=LOOKED_MS)
+        job = page.url.rpartition("/")[2]
+        # Its picture, as the node's Blender made it, small and at full size.
+        await page.locator(".tile", has_text="7").click()
+        panel = page.locator(".frame-panel")
+        await expect(panel.get_by_role("link", name="0007.png")).to_be_visible()
+        await expect(panel.locator(".facts")).to_contain_text("Memory")
+        await panel.locator(".frame-link").click()
+        picture = page.get_by_role("img", name="Frame 7 at full size")
+        await expect(picture).to_have_js_property("naturalWidth", 32)
+        await page.keyboard.press("Escape")
+        for tab, text in (("Log", "Saved:"), ("Script", "import bpy"), ("Timeline", "1 try on")):
+            await page.get_by_role("tab", name=tab).click()
+            await expect(page.get_by_role("tabpanel")).to_contain_text(text)
+        # A drained node lets the frame wait; one that is resumed renders it.
+        await page.get_by_role("link", name="Nodes", exact=True).click()
+        card = page.locator(".node-card")
+        await card.get_by_role("button", name="Drain").click()
+        await expect(card.locator(".pill")).to_have_text("Draining")
+        await page.evaluate("where => { location.hash = where }", f"#/jobs/{job}/frames/7")
+        await panel.get_by_role("button", name="Render this frame again").click()
+        await expect(page.locator(".job-head .why")).to_contain_text("drained")
+        assert served.job(job)["counts"]["waiting"] == 1
+        await page.get_by_role("button", name="Pause").click()
+        await expect(pill).to_have_text("Paused")
+        assert served.job(job)["paused"]
+        await page.evaluate("where => { location.hash = where }", "#/nodes")
+        await card.get_by_role("button", name="Resume").click()
+        await expect(card.locator(".pill")).to_have_text("Idle")
+        await page.evaluate("where => { location.hash = where }", f"#/jobs/{job}")
+        await page.get_by_role("button", name="Resume").click()
+        await expect(pill).to_have_text("Done", timeout=LOOKED_MS)
+        await page.get_by_role("tab", name="Timeline").click()
+        await expect(page.get_by_role("tabpanel")).to_contain_text("2 tries on")
+        assert served.job(job)["counts"]["done"] == 1
 
 
 async def test_what_was_sent_is_not_sent_again(served: Any, folder: Path) -> None:
