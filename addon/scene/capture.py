@@ -69,7 +69,8 @@ def capture(
     Raises `CaptureError` and `protocol.frames.FrameRangeError`.
     """
     scene: Any = getattr(source, "scene", None) or source
-    numbers = frame_numbers(scene, kind, frames)
+    wanted = frame_numbers(scene, kind, frames)
+    numbers = _frames_left(scene, kind, wanted)
     blend = blend_path()
     if snapshot is None and not bpy.data.filepath:
         raise CaptureError("The file has never been saved, and there is no snapshot to send.")
@@ -119,7 +120,7 @@ def capture(
         warnings=tuple(warnings),
         scratch=snapshot.parent if snapshot is not None else None,
         blend=blend if bpy.data.filepath else "",
-        notes=_notes(found),
+        notes=_notes(found, len(wanted) - len(numbers)),
     )
 
 
@@ -132,13 +133,32 @@ def _colour_configuration(tree: Tree) -> str:
     return tree.places.get(configuration, "")
 
 
-def _notes(found: Dependencies) -> tuple[str, ...]:
-    there, kept = len(found.cache_files), found.cache_files_kept
-    if kept == there:
-        return ()
-    return (
-        f"Of {there} files of simulation caches {kept} are sent: what the frames of the job need.",
-    )
+def _frames_left(scene: Any, kind: JobKind, frames: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the frames that are rendered: without *Overwrite*, none that is there already."""
+    if kind is not JobKind.ANIMATION or scene.render.use_overwrite:
+        return frames
+    there = outputs.frames_there(scene, frames)
+    left = tuple(frame for frame in frames if frame not in there)
+    if not left:
+        raise CaptureError(
+            "All frames are in the output folder already, and Overwrite is off: there is nothing "
+            "to render. Turn Overwrite on, or choose another folder."
+        )
+    return left
+
+
+def _notes(found: Dependencies, frames_there: int) -> tuple[str, ...]:
+    notes: list[str] = []
+    files, kept = len(found.cache_files), found.cache_files_kept
+    if kept < files:
+        notes.append(
+            f"Of {files} files of simulation caches {kept} are sent: what the frames of the job "
+            f"need."
+        )
+    if frames_there:
+        some = "1 frame is" if frames_there == 1 else f"{frames_there} frames are"
+        notes.append(f"{some} in the output folder already, and not rendered: Overwrite is off.")
+    return tuple(notes)
 
 
 def frame_numbers(scene: Any, kind: JobKind, frames: str | None) -> tuple[int, ...]:

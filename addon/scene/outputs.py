@@ -154,6 +154,43 @@ def expected_files(scene: Any, frame: int) -> Iterator[tuple[str, str]]:
             yield os.path.normpath(path), f'File Output node "{label}"'
 
 
+def frames_there(scene: Any, frames: tuple[int, ...]) -> frozenset[int]:
+    """Return those of the frames whose file lies in the output folder, as *Overwrite* means it.
+
+    An empty file is a frame that some Blender has begun where *Placeholders* is on, and else one
+    that was never finished. None for films and for several views, whose files have other names.
+    """
+    if writes_film(scene) or scene.render.use_multiview:
+        return frozenset()
+    names: dict[str, frozenset[str]] = {}
+    there: set[int] = set()
+    for frame in frames:
+        try:
+            path = os.path.abspath(scene.render.frame_path(frame=frame))
+        except RuntimeError:  # a template that Blender cannot read; `checks` says so
+            return frozenset()
+        folder, name = os.path.split(path)
+        if folder not in names:
+            names[folder] = _names(folder)
+        if name in names[folder] and (scene.render.use_placeholder or _has_content(path)):
+            there.add(frame)
+    return frozenset(there)
+
+
+def _has_content(path: str) -> bool:
+    try:
+        return os.path.getsize(path) > 0
+    except OSError:  # gone since the folder was read
+        return False
+
+
+def _names(folder: str) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))
+    except OSError:
+        return frozenset()
+
+
 def numbered(name: str, frame: int) -> str:
     """Return ``name`` with the frame number where Blender puts it (``BLI_path_frame``)."""
     head, slash, last = name.rpartition("/")

@@ -14,7 +14,7 @@ from rendermill.addon.scene.capture import CaptureError, capture
 from rendermill.addon.scene.checks import check
 from rendermill.addon.scene.snapshot import SnapshotError, save_snapshot
 from rendermill.protocol.codec import from_plain, to_plain
-from rendermill.protocol.frames import FrameRangeError
+from rendermill.protocol.frames import FrameRangeError, parse_frames
 from rendermill.protocol.job import Capability, Device, JobKind, JobSpec
 
 pytestmark = pytest.mark.bpy
@@ -275,3 +275,27 @@ def test_snapshot_never_overwrites_the_open_file(workshop: Any):
 def test_snapshot_into_a_folder_that_cannot_be(workshop: Any):
     with pytest.raises(SnapshotError, match="could not be copied"):
         save_snapshot(Path("/proc/rendermill"))
+
+
+def test_frames_that_are_there_are_not_rendered_without_overwrite(workshop: Any, cycles_scene: Any):
+    workshop.save("project/scene.blend")
+    scene = cycles_scene
+    scene.frame_start, scene.frame_end = 1, 5
+    scene.render.filepath = "//out/f_###"
+    workshop.png("project/out/f_002.png")
+    workshop.png("project/out/f_004.png")
+    workshop.text("project/out/f_003.png")
+    captured = capture(scene, kind=JobKind.ANIMATION)
+    assert (captured.spec.frames, captured.notes) == ("1-5", ())
+    scene.render.use_overwrite = False
+    captured = capture(scene, kind=JobKind.ANIMATION)
+    assert parse_frames(captured.spec.frames) == (1, 3, 5)
+    assert captured.notes == (
+        "2 frames are in the output folder already, and not rendered: Overwrite is off.",
+    )
+    # An empty file is one that some Blender has begun, if Blenders leave such.
+    scene.render.use_placeholder = True
+    assert parse_frames(capture(scene, kind=JobKind.ANIMATION).spec.frames) == (1, 5)
+    assert capture(scene, kind=JobKind.IMAGE).spec.frames == "1"
+    with pytest.raises(CaptureError, match="All frames are in the output folder already"):
+        capture(scene, kind=JobKind.ANIMATION, frames="2-4")
