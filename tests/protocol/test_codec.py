@@ -98,3 +98,25 @@ def test_a_body_with_a_number_of_more_than_64_bits_is_refused(number: int) -> No
     body = b'{"load": 0.5, "memory_free_bytes": %d, "disk_free_bytes": 1}' % number
     with pytest.raises(CodecError, match="memory_free_bytes is a number of more than 64 bits"):
         codec.decode_json(body, messages.Heartbeat)
+
+
+# Built by hand, so that numbers of every kind come at every depth.
+_ANY_NUMBER = st.floats() | st.integers(-(2**70), 2**70)
+_PLAIN = st.recursive(
+    st.none() | st.booleans() | st.text(max_size=3) | st.binary(max_size=3) | _ANY_NUMBER,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(_PLAIN)
+def test_the_quick_look_at_numbers_finds_what_the_slow_one_names(plain: object) -> None:
+    try:
+        codec._refuse_numbers(plain, "Message")
+    except CodecError:
+        is_sound = False
+    else:
+        is_sound = True
+    assert codec._are_numbers_sound(plain) is is_sound
