@@ -317,7 +317,8 @@ class _Delivery:
 
     async def _fetch(self, frame: FrameView) -> None:
         async with self.free:
-            for file in frame.files:
+            # The render itself last: it is what is shown, not the files of File Output nodes.
+            for file in sorted(frame.files, key=lambda file: file.root == MAIN):
                 await self._fetch_file(file)
         self.here[frame.frame] = frame.files
         self.newest_frame = frame.frame

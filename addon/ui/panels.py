@@ -64,6 +64,7 @@ class RENDERMILL_PT_farm(OutputPanel, bpy.types.Panel):
             layout.operator("rendermill.connect", icon="FILE_REFRESH")
         elif current.farm is None and current.link_text:
             layout.operator("rendermill.connect", text="Search Again", icon="FILE_REFRESH")
+        if current is not None and current.farm is None:
             preferences.draw_farm_offer(layout)
         if current is not None and _draw_sending(layout, current):
             return
