@@ -91,7 +91,7 @@ def main() -> int:
     names = [platform.name for platform in PLATFORMS]
     parser.add_argument("--platform", action="append", choices=names, help="default: all")
     parser.add_argument(
-        "--python", action="append", metavar="X.Y", help="wheels for this Python too, or only"
+        "--python", action="append", metavar="X.Y", help="wheels for this Python and no other"
     )
     parser.add_argument("--output", type=Path, default=DIST, metavar="DIR", help="default: dist")
     options = parser.parse_args()
