@@ -31,6 +31,8 @@ from rendermill.coordinator.farm.events import (
     MessageReceived,
     NodeDisconnected,
     NodeJoined,
+    ResultsLost,
+    StoodStill,
     Tick,
 )
 from rendermill.coordinator.farm.farm import Farm
@@ -304,6 +306,11 @@ class Simulation:
         self.busy = 0.0
         self.events = 0
         self.gathered: list[FarmEvent] = []
+        self.unheard: list[FarmEvent] = []
+        self.is_still = False
+        self.starts = 0
+        self.mishaps = random.Random(seed + 1_000_003)
+        """For what came later: the other faults of a seed stay as they are."""
         self._agenda: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._number = 0
         self._wakeup: float | None = None
@@ -374,6 +381,9 @@ class Simulation:
     def deliver(self, event: FarmEvent) -> None:
         if not self.is_up:
             return
+        if self.is_still:
+            self.unheard.append(event)
+            return
         self.events += 1
         if self.gathers and self.farm.is_report(event) and self.random.random() < self.gathers:
             self.gathered.append(event)
@@ -433,6 +443,47 @@ class Simulation:
                     pass
         self._plan_tick()
 
+    def stand_still(self, seconds: float) -> None:
+        """Do not listen for so long, as with a full disk; then hear all that came meanwhile."""
+        if self.is_up and not self.is_still:
+            self.is_still = True
+            self.after(seconds, self._listen, seconds, self.starts)
+
+    def _listen(self, seconds: float, start: int) -> None:
+        if self.starts != start:
+            return  # Killed meanwhile.
+        self.is_still = False
+        events, self.unheard = self.unheard, []
+        self.deliver(StoodStill(seconds=seconds))
+        for event in events:
+            self.deliver(event)
+        if self.is_up:
+            self._plan_tick()
+
+    def lose_results(self) -> None:
+        """Files of some finished frames are gone from the coordinator's disk."""
+        done = [
+            (record.job, record.frame, record.result.generation)
+            for record in self.database.frames.values()
+            if record.result is not None
+        ]
+        if not self.is_up or self.is_still or not done:
+            return
+        job = self.mishaps.choice(done)[0]
+        frames = [(frame, generation) for of, frame, generation in done if of == job]
+        lost = self.mishaps.sample(frames, min(len(frames), self.mishaps.randint(1, 3)))
+        self.deliver(ResultsLost(job=job, frames=tuple(lost), reason="The disk lost it."))
+        for frame, generation in lost:
+            record = self.database.frames.get((job, frame))
+            if record is None or record.result is None or record.result.generation != generation:
+                # What had been acknowledged may be gone now, if its job is given up before it is
+                # rendered again.
+                self.accepted = {
+                    ref
+                    for ref in self.accepted
+                    if (ref.job, ref.frame) != (job, frame) or ref.generation > generation
+                }
+
     gathers = 0.0
     """Part of the reports that wait for others, to be applied together."""
     kill_after_commit = 0.0
@@ -452,7 +503,7 @@ class Simulation:
     def _tick(self, wakeup: float) -> None:
         if self._wakeup == wakeup:
             self._wakeup = None
-        if self.is_up:
+        if self.is_up and not self.is_still:
             self.deliver(Tick())
             self._plan_tick()
 
@@ -460,8 +511,10 @@ class Simulation:
         """Everything in memory is gone; every connection breaks."""
         if not self.is_up:
             return
-        self.is_up = False
+        self.is_up = self.is_still = False
+        self.starts += 1
         self.gathered.clear()
+        self.unheard.clear()
         for node in self.nodes.values():
             node.connected = False
             node.connection += 1
@@ -548,7 +601,7 @@ class Simulation:
         self.accepted.add(ref)
 
     def all_ended(self) -> bool:
-        return self.is_up and not self.farm.counts().jobs_open
+        return self.is_up and not self.is_still and not self.farm.counts().jobs_open
 
     def check_job(self, job: str) -> None:
         """Hold the promises against the history of one job that has ended."""

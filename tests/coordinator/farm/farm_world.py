@@ -21,6 +21,7 @@ from rendermill.coordinator.farm.events import (
     JobResumed,
     JobSubmitted,
     MessageReceived,
+    NodeConfigured,
     NodeDisabled,
     NodeDrained,
     NodeEnabled,
@@ -31,12 +32,20 @@ from rendermill.coordinator.farm.events import (
 )
 from rendermill.protocol.job import Film, FrameOrder, Limits
 from rendermill.protocol.messages import Availability, FrameRef, MachineChanged
+from rendermill.protocol.node_settings import NOTHING_SET, SETTING_NAMES, FarmSettings
 from rendermill.protocol.states import JOB_ENDED, JobState
 
 JOBS_KEPT = 5
 """Ended jobs beyond these are checked and removed, oldest first: `validate` looks at every job."""
 PEOPLE = 0.4
 """Part of the jobs that somebody interferes with."""
+MISHAPS = 0.05
+"""Part of the moments of trouble in which the coordinator loses files or stands still."""
+SETTINGS = (
+    FarmSettings(tags=("fast",)),
+    FarmSettings(tags=(), schedule="mon-fri 19:00-07:30"),
+    FarmSettings(idle_minutes=5.0),
+)
 
 
 def frame_seconds(ref: FrameRef) -> float:
@@ -51,6 +60,7 @@ class World(Simulation):
         slownesses = [0.5 + (index % 4) for index in range(nodes)]
         super().__init__(seed, slownesses, frame_seconds, validating=validating)
         self.ended: Counter[JobState] = Counter()
+        self.mishap = 0.0
 
     @property
     def done(self) -> int:
@@ -59,7 +69,7 @@ class World(Simulation):
 
     def ask(self, event: FarmEvent) -> bool:
         """Let a person ask for something; False when it is refused, or nobody is there."""
-        if not self.is_up:
+        if not self.is_up or self.is_still:
             return False
         try:
             self.deliver(event)
@@ -70,7 +80,7 @@ class World(Simulation):
 
     def sweep(self, keep: int) -> None:
         """Check and remove the oldest ended jobs until no more than ``keep`` are left."""
-        if not self.is_up:
+        if not self.is_up or self.is_still:
             return
         jobs = self.farm.job_ids()
         for job in jobs[: max(len(jobs) - keep, 0)]:
@@ -149,12 +159,14 @@ def interfere(world: World, job: str) -> None:
         MessageReceived(node=node, incarnation=life, message=draw.choice(says)),
     ]
     world.ask(draw.choice(events))
+    if world.mishaps.random() < world.mishap:
+        world.ask(NodeConfigured(node=node, changes=world.mishaps.choice(SETTINGS)))
     world.after(30, settle, world, job, node)
 
 
 def settle(world: World, job: str, node: str) -> None:
     """Take back what would keep a job from ending."""
-    if not world.is_up:
+    if not world.is_up or world.is_still:
         world.after(10, settle, world, job, node)
         return
     life = world.nodes[node].life
@@ -162,20 +174,28 @@ def settle(world: World, job: str, node: str) -> None:
         world.ask(MessageReceived(node=node, incarnation=life, message=message))
     for event in (
         NodeEnabled(node=node),
+        NodeConfigured(node=node, changes=NOTHING_SET, reset=SETTING_NAMES),
         JobChanged(job=job, nodes=(), tags=(), max_nodes=0),
         JobResumed(job=job),
     ):
-        if not world.ask(event) and not world.is_up:
+        if not world.ask(event) and (not world.is_up or world.is_still):
             world.after(10, settle, world, job, node)
             return
 
 
 def run_world(
-    seed: int, jobs: int, nodes: int, *, validating: bool = True, gathers: float = 0.25
+    seed: int,
+    jobs: int,
+    nodes: int,
+    *,
+    validating: bool = True,
+    gathers: float = 0.25,
+    mishap: float = MISHAPS,
 ) -> World:
     """Run a farm until ``jobs`` jobs have ended; raises when a promise does not hold."""
     world = World(seed, nodes, validating=validating)
     world.gathers = gathers
+    world.mishap = mishap
     world.frame_fault = 0.02
     world.kill_after_commit = 0.0005
     world.ghosts = 0.05
@@ -187,13 +207,17 @@ def run_world(
     def trouble() -> None:
         nonlocal submitted
         if submitted < jobs:
-            if world.is_up:
+            if world.is_up and not world.is_still:
                 job = submit(world, submitted)
                 submitted += 1
                 if world.random.random() < PEOPLE:
                     world.after(world.random.uniform(0, 60), interfere, world, job)
             if world.random.random() < 0.15:
                 world.disturb()
+            if world.mishaps.random() < world.mishap:
+                world.lose_results()
+            if world.mishaps.random() < world.mishap:
+                world.stand_still(world.mishaps.choice([1.0, 20.0, 90.0, 400.0]))
             world.sweep(JOBS_KEPT)
             world.after(world.random.expovariate(1 / 12.0), trouble)
         else:
@@ -202,7 +226,7 @@ def run_world(
 
     def look_after() -> None:
         """What waits for a person: a job behind one that failed, scouts to look at."""
-        for job in world.farm.job_ids() if world.is_up else ():
+        for job in world.farm.job_ids() if world.is_up and not world.is_still else ():
             view = world.farm.job_view(job, world.clock) if world.is_up else None
             if view is None or view.state in JOB_ENDED:
                 continue

@@ -6,11 +6,12 @@ The suite runs a few thousand jobs. For more: ``python scripts/simulate_farm.py 
 from __future__ import annotations
 
 import pytest
-from farm_world import run_world
+from farm_world import MISHAPS, run_world
 from rendermill.protocol.states import JobState
 
-FOUND_BY_SEED = [(0, 0.0), (1, 0.0)]
-"""Seeds, and the part of the reports that were applied together, that once found a bug. (0: an idle
+FOUND_BY_SEED = [(0, 0.0, 0.0), (1, 0.0, 0.0)]
+"""Seeds, the part of the reports that were applied together, and of the moments in which the
+coordinator itself had a mishap, that once found a bug. (0: an idle
 node waited for a lease that was over; 1: a returning node took a job beyond its most nodes.)"""
 
 GATHERED = 0.25
@@ -19,11 +20,12 @@ JOBS_A_SEED = 100
 
 
 @pytest.mark.parametrize(
-    ("seed", "gathers"), [*((seed, GATHERED) for seed in range(SEEDS)), *FOUND_BY_SEED]
+    ("seed", "gathers", "mishap"),
+    [*((seed, GATHERED, MISHAPS) for seed in range(SEEDS)), *FOUND_BY_SEED],
 )
-def test_promises_hold_under_faults(seed: int, gathers: float) -> None:
+def test_promises_hold_under_faults(seed: int, gathers: float, mishap: float) -> None:
     """Every invariant after every event, every promise when a job has ended."""
-    world = run_world(seed, jobs=JOBS_A_SEED, nodes=3 + seed % 4, gathers=gathers)
+    world = run_world(seed, jobs=JOBS_A_SEED, nodes=3 + seed % 4, gathers=gathers, mishap=mishap)
     assert world.done > 0.4 * JOBS_A_SEED
     assert world.ended[JobState.DONE] == world.done
 
