@@ -169,9 +169,7 @@ class RunningCoordinator:
         self.tokens = TokenBook(self.store.writer)
         await self.store.read(self.tokens.load)
         folder = self.store.identity_folder
-        local_token = await in_thread(
-            load_or_make, folder / "local-token", tokens.TOKEN_BYTES
-        )
+        local_token = await in_thread(load_or_make, folder / "local-token", tokens.TOKEN_BYTES)
         await self.tokens.admit(local_token, tokens.LOCAL_NAME, Role.ADMIN)
         secret = await in_thread(load_or_make, folder / "join-secret", joining.SECRET_BYTES)
         self.join_token = JoinToken(certificate.fingerprint if certificate else "", secret)
@@ -209,9 +207,7 @@ class RunningCoordinator:
             name = await self.store.change_setting("farm_name", options.name)
         certificate = None
         if not is_loopback(options.host):
-            certificate = await in_thread(
-                load_or_make_certificate, self.store.identity_folder
-            )
+            certificate = await in_thread(load_or_make_certificate, self.store.identity_folder)
         self._identity = keys.FarmIdentity(
             name=name,
             id=await self.store.farm_id(),
