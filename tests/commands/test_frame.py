@@ -17,7 +17,7 @@ def test_the_words_of_the_design_are_there(capsys):
     lines = capsys.readouterr().out.splitlines()
     shown = [line.split()[0] for line in lines if line.startswith("    ") and line[4] != " "]
     words = "demo coordinator node join submit jobs job nodes watch fetch cancel pause resume retry"
-    more = "change approve reject remove drain disable enable forgive tokens audit doctor"
+    more = "change approve reject remove drain disable enable forgive tokens audit backup doctor"
     assert shown == [*words.split(), *more.split()]
 
 
