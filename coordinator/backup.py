@@ -28,6 +28,7 @@ from sqlalchemy import func, select
 
 from .. import __version__
 from ..protocol.codec import is_sha256
+from ..wire.blobs import sync_folder
 from ..wire.credentials import write_private
 from .store import DataInUse, rows, schema
 from .store.collection import mark
@@ -191,7 +192,7 @@ class _Copying:
         farm.databases = [*(old.databases if old is not None else ()), new]
         self._write_mark(farm)
         snapshot.replace(self._folder / DATABASES[0])
-        _flush_folder(self._folder)
+        sync_folder(self._folder)
         farm.taken, farm.databases = time.time(), [new]
         self._write_mark(farm)
         self._prune(taken.needed)
@@ -269,7 +270,7 @@ class _Copying:
                     self._told = self._copied_length
                     self._tell(self._copied, self._copied_length)
         for fan in fans:
-            _flush_folder(fan)
+            sync_folder(fan)
         return tuple(lost)
 
     def _copy_blob(self, name: str) -> tuple[int, bool] | None:
@@ -383,14 +384,3 @@ def _private(path: Path) -> BinaryIO:
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the names in a folder durable; Windows does so by itself and cannot be asked."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
