@@ -8,7 +8,7 @@ import { Logs } from "./logs.js";
 import { NodePage } from "./node.js";
 import { Nodes } from "./nodes.js";
 import { Overview } from "./overview.js";
-import { SignIn, signInFromAddress } from "./sign-in.js";
+import { isSignInAddress, SignIn, signInFromAddress } from "./sign-in.js";
 import { Submit } from "./submit.js";
 import { Account, cannotSee, forgetVisitor, meetVisitor } from "./visitor.js";
 
@@ -36,7 +36,11 @@ class App {
       this.drawTitle();
     });
     this.farm.addEventListener("connection", () => this.drawConnection());
-    window.addEventListener("hashchange", () => this.route());
+    window.addEventListener("hashchange", () => {
+      // A link that signs in, opened where the page is open already: begin as a new tab would.
+      if (isSignInAddress()) window.location.reload();
+      else this.route();
+    });
     window.addEventListener("online", () => this.farm.reconnect());
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) this.farm.reconnect();

@@ -3,20 +3,34 @@
 import * as api from "./api.js";
 import { h, setText } from "./dom.js";
 
+/** The fragment of a link that signs in: `#token=...`, with `&to=/jobs/...` for where to go then. */
+const LINK = /#token=([^&\s]+)(?:&to=(\/\S*))?$/;
+
+/** Whether the address is a link that signs in. */
+export const isSignInAddress = () => LINK.test(window.location.hash);
+
 /**
- * Take a token out of the address (`#token=...`, with `&to=/jobs/...` for where to go then) and
- * sign in with it. The token leaves the address and the history before anything else happens.
- * Returns a problem to show, "" when there is none.
+ * Take a token out of the address and sign in with it. The token leaves the address and the history
+ * before anything else happens. Returns a problem to show, "" when there is none.
  */
 export async function signInFromAddress() {
-  const match = /^#token=([^&]+)(?:&to=(\/.*))?$/.exec(window.location.hash);
+  const match = LINK.exec(window.location.hash);
   if (match === null) return "";
   history.replaceState(null, "", `${window.location.pathname}#${match[2] ?? "/"}`);
   try {
-    await api.post("/sign-in", { token: decodeURIComponent(match[1]) });
+    await api.post("/sign-in", { token: tokenIn(match) });
     return "";
   } catch (error) {
     return error.message;
+  }
+}
+
+function tokenIn(match) {
+  try {
+    return decodeURIComponent(match[1]);
+  } catch {
+    // No token has such characters, and the coordinator says so.
+    return match[1];
   }
 }
 
@@ -38,7 +52,7 @@ export class SignIn {
       "form",
       { class: "sign-in card", method: "post" },
       h("h1", {}, "Sign in to the farm"),
-      h("label", { for: "token" }, "Token"),
+      h("label", { for: "token" }, "Token, or the whole link"),
       input,
       message,
       h("button", { class: "primary" }, "Sign in"),
@@ -53,7 +67,9 @@ export class SignIn {
       event.preventDefault();
       setText(message, "");
       try {
-        await api.post("/sign-in", { token: input.value.trim() });
+        const typed = input.value.trim();
+        const link = LINK.exec(typed);
+        await api.post("/sign-in", { token: link ? tokenIn(link) : typed });
         onDone();
       } catch (error) {
         setText(message, error.message);
