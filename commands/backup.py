@@ -11,7 +11,7 @@ from pathlib import Path
 from ..coordinator.backup import Backup, BackupFailed, back_up
 from ..wire.places import data_dir
 from .exit_codes import ExitCode
-from .printing import size
+from .printing import counted, size
 
 SHOWN_MAX = 5
 """Of the files that the farm itself lacks."""
@@ -66,8 +66,9 @@ def run(args: argparse.Namespace) -> ExitCode:
 
 def _print(made: Backup, folder: Path) -> None:
     print(
-        f"Backup of farm {made.farm!r} in {folder}: {made.jobs} jobs, {made.files} files, "
-        f"{size(made.length)}; new are {made.copied} files, {size(made.copied_length)}."
+        f"Backup of farm {made.farm!r} in {folder}: {counted(made.jobs, 'job')}, "
+        f"{counted(made.files, 'file')}, {size(made.length)}; of them "
+        f"{counted(made.copied, 'file')}, {size(made.copied_length)}, copied now."
     )
     print(f"To go on from it:  rendermill coordinator --data {folder}")
     if made.same_disk:

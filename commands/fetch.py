@@ -12,7 +12,7 @@ from ..protocol.codec import to_plain
 from ..protocol.states import JobState
 from ..wire.connection import FarmConnection
 from .exit_codes import ExitCode
-from .printing import duration, frame_total, job_state, print_json, printable
+from .printing import counted, duration, frame_total, job_state, print_json, printable
 from .progress import ProgressBar
 from .session import add_farm_arguments, run_on_farm
 
@@ -102,14 +102,10 @@ def _show(bar: ProgressBar, progress: DeliveryProgress) -> None:
         parts.append(f"{duration(job.eta_seconds)} left")
     if job.waiting_because:
         parts.append(job.waiting_because)
-    fraction = progress.frames_here / total if total else None
+    state, fraction = job_state(job), progress.frames_here / total if total else None
     if job.film is not None and job.state is JobState.ASSEMBLING:
-        fraction = job.film.progress
-    bar.show(
-        f"{job.name}: {job_state(job)}",
-        fraction,
-        ", ".join(parts),
-    )
+        state, fraction = "encoding the film", job.film.progress
+    bar.show(f"{job.name}: {state}", fraction, ", ".join(parts))
 
 
 def delivered_json(delivered: Delivered) -> dict[str, object]:
@@ -133,7 +129,7 @@ def print_delivered(delivered: Delivered) -> None:
     if job.film is None:
         print(
             f"Job {job.id} is {job_state(job)}: {delivered.frames} of {frame_total(job)} frames "
-            f"here, {len(delivered.files)} files in {where}."
+            f"here, {counted(len(delivered.files), 'file')} in {where}."
         )
     elif delivered.film is not None:
         print(f"Job {job.id} is {job_state(job)}: the film is here, {delivered.film}.")
@@ -147,8 +143,11 @@ def print_delivered(delivered: Delivered) -> None:
     for problem in filter(None, problems):
         print(printable(problem))
     if delivered.kept:
+        was = (
+            "was there before and was" if len(delivered.kept) == 1 else "were there before and were"
+        )
         print(
-            f"{len(delivered.kept)} files were there before and were kept (--overwrite replaces "
-            f"them): {', '.join(map(str, delivered.kept[:3]))}"
+            f"{counted(len(delivered.kept), 'file')} {was} kept (--overwrite replaces): "
+            f"{', '.join(map(str, delivered.kept[:3]))}"
             f"{', ...' if len(delivered.kept) > 3 else ''}"
         )

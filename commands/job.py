@@ -10,7 +10,7 @@ from ..protocol.views import FramePage, FrameView, JobDetail
 from ..wire.connection import FarmConnection
 from .exit_codes import ExitCode
 from .jobs import HEADINGS, job_row
-from .printing import console, duration, escape, print_json, print_table, size
+from .printing import console, counted, duration, escape, print_json, print_table, size
 from .session import add_farm_arguments, run_on_farm
 
 PAGE_FRAMES = 1000
@@ -69,7 +69,7 @@ def _print(detail: JobDetail, frames: list[FrameView]) -> None:
         escape(
             f"{spec.scene}, {spec.requires.engine} on {spec.requires.device.value}, "
             f"{spec.image.width}x{spec.image.height} {spec.image.file_format}, Blender {version}, "
-            f"{job.scene_files} files, {size(job.scene_bytes)}"
+            f"{counted(job.scene_files, 'file')}, {size(job.scene_bytes)}"
         )
     )
     for output in spec.outputs:

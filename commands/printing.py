@@ -61,6 +61,11 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def counted(count: int, thing: str) -> str:
+    """Return a number of things for people: ``1 file``, ``2 files``."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def duration(seconds: float | None) -> str:
     """Return a duration for people: ``0.4 s``, ``75 s``, ``12 min``, ``3 h 05``; '' for None."""
     if seconds is None:

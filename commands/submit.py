@@ -18,7 +18,7 @@ from ..wire.places import user_label
 from .exit_codes import ExitCode, UsageError
 from .fetch import bring_home, delivered_json, print_delivered
 from .packing import Finding, Packed, Packing, choose_blender, pack, scratch_folder
-from .printing import frame_total, print_json, size
+from .printing import counted, frame_total, print_json, size
 from .progress import ProgressBar
 from .scheduling import add_scheduling_arguments, scheduled
 from .session import add_farm_arguments, run_on_farm
@@ -171,7 +171,8 @@ def _show(bar: ProgressBar, progress: SubmitProgress) -> None:
 def _print_submitted(submitted: Submitted) -> None:
     job = submitted.job
     print(
-        f"Job {job.id} ({job.name}): {frame_total(job)} frames, {submitted.files} files of "
+        f"Job {job.id} ({job.name}): {counted(frame_total(job), 'frame')}, "
+        f"{counted(submitted.files, 'file')} of "
         f"{size(submitted.scene_bytes)}, sent {size(submitted.sent_bytes)} in "
         f"{submitted.seconds:.1f} s.",
         flush=True,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from rendermill.addon.client.sent_jobs import remember_sent
 from rendermill.commands.exit_codes import ExitCode
+from rendermill.commands.printing import counted
 from rendermill.protocol.codec import from_plain
 from rendermill.protocol.states import JobState
 from rendermill.protocol.views import JobPage, JobView, NodePage
@@ -23,6 +24,10 @@ async def send(farm, name="shot", out="/home/ada/out") -> JobView:
     # As `submit` does: into which folders its frames go is for this machine to know.
     remember_sent(job.id, (await farm.health()).farm_id, scene.spec)
     return job
+
+
+def test_things_are_counted_as_people_say_it():
+    assert [counted(count, "file") for count in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
 
 
 async def test_an_empty_farm(coordinator, rendermill):

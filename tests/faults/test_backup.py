@@ -84,8 +84,8 @@ async def test_the_farm_goes_on_from_its_backup_when_the_disk_is_lost(
         await painter.until(lambda: len(painter.taken(job)) == 9)
         done = await command(process, folder)
         assert done.returncode == 0, done.stderr
-        assert "1 jobs, " in done.stdout
-        assert "new are 4 files" in done.stdout
+        assert "1 job, " in done.stdout
+        assert "of them 4 files" in done.stdout
         assert f"rendermill coordinator --data {folder}" in done.stdout
         in_backup = painter.taken(job)
         painter.go_on(11)
