@@ -191,7 +191,7 @@ class FarmViews:
             waiting_because=waiting.sentence,
             waiting_kind=waiting.kind,
             problem=record.problem,
-            thumbnail_frame=job.newest_thumbnail,
+            thumbnail_frame=_pictured(job),
             generation=record.generation,
             manifest=record.manifest,
             scene_bytes=record.scene_bytes,
@@ -364,6 +364,15 @@ def _frame_view(job: Job, position: int) -> FrameView:
         warnings=() if result is None else result.warnings,
         preview="" if result is None else result.preview,
     )
+
+
+def _pictured(job: Job) -> int | None:
+    """Return the frame whose picture came last, unless it is being rendered anew."""
+    newest = job.newest_thumbnail
+    position = None if newest is None else job.table.position(newest)
+    if position is None or job.table.state(position) is not FrameState.DONE:
+        return None
+    return newest
 
 
 def _film_view(job: Job) -> FilmView | None:
