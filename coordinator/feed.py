@@ -3,7 +3,7 @@
 Events are news, not truth: who has missed some is told so (`reset`) and fetches the views anew.
 Sequence numbers begin at the microsecond of the start, so numbers of an earlier run are always
 below and are recognised as gone. Changes of one thing that come faster than `QUIET_SECONDS` are put
-together; a change of state is never held back.
+together, and the last of them is always told; a change of state is never held back.
 
 Views cost more than the decisions they show. So they are made when they are told and not when
 something changes, and while nobody follows none are made at all: the events count as gone.
@@ -29,8 +29,11 @@ from .farm.farm import Farm
 
 RING_MAX_EVENTS = 8192
 RING_MAX_BYTES = 32 * 1024 * 1024
-QUIET_SECONDS = 0.25
-"""Least time between two events about the same thing in the same state."""
+QUIET_SECONDS = {Changed.FRAME: 0.25, Changed.JOB: 1.0, Changed.NODE: 1.0}
+"""Least time between two events about the same thing in the same state. The time left of a job is
+estimated over all that its nodes hold, and its counts are told by its frames already."""
+FLUSH_SECONDS = 0.25
+"""Least time between two looks at what was put together."""
 BURST_MAX_FRAMES = 2000
 """Frames changed at a stroke (a job of 100,000 cancelled) beyond which a reset says it better."""
 
@@ -215,8 +218,7 @@ class EventFeed:
         mark = self._marks.get(key)
         if mark is not None and mark.state == state and now < mark.quiet_until:
             mark.is_waiting = True
-            if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(QUIET_SECONDS, self._flush)
+            self._flush_later()
             return
         event = self._event(key)
         if event is None:
@@ -227,17 +229,23 @@ class EventFeed:
             # Nothing more will come soon; a film of 100,000 frames must not stay listed here.
             self._marks.pop(key, None)
         else:
-            self._marks[key] = _Mark(state, now + QUIET_SECONDS)
+            self._marks[key] = _Mark(state, now + QUIET_SECONDS[key[0]])
+
+    def _flush_later(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
 
     def _flush(self) -> None:
         self._timer = None
         now = time.monotonic()
-        waiting = [key for key, mark in self._marks.items() if mark.is_waiting]
-        for key in waiting:
-            self._marks[key].is_waiting = False
-            self._mark(key)
-        for key in [k for k, m in self._marks.items() if not m.is_waiting and m.quiet_until < now]:
-            del self._marks[key]
+        for key, mark in list(self._marks.items()):
+            if now < mark.quiet_until:
+                if mark.is_waiting:
+                    self._flush_later()
+            elif mark.is_waiting:
+                self._mark(key)
+            else:
+                del self._marks[key]
 
     def _state(self, key: Key) -> object:
         kind, name, number = key

@@ -15,6 +15,9 @@ from .problems import Refused
 
 COMMENT_SECONDS = 15.0
 """Silence after which a comment keeps the line alive and shows a dead one."""
+GATHER_SECONDS = 0.25
+"""Least time between two looks at news that had to be waited for: the first of a burst is told at
+once, the rest of it together. To write each event by itself costs both ends more than the event."""
 WRITE_SECONDS = 30.0
 """A follower that takes nothing for so long is let go; it comes back by its last number."""
 WRITE_MAX_BYTES = 256 * 1024
@@ -83,6 +86,7 @@ async def _send(
     await _write(response, b": following\n\n")
     now = asyncio.get_running_loop().time
     said = now()
+    looked = said - GATHER_SECONDS
     # A token that is revoked ends the stream; whoever comes back with it is told why.
     while is_let_in():
         text = b""
@@ -103,8 +107,9 @@ async def _send(
         if text:
             await _write(response, text)
             said = now()
-        elif not news:
-            await feed.wait(COMMENT_SECONDS - quiet)
+        elif not news and await feed.wait(COMMENT_SECONDS - quiet):
+            await asyncio.sleep(looked + GATHER_SECONDS - now())
+            looked = now()
 
 
 def _concerns(told: Told, job: str) -> bool:

@@ -56,6 +56,38 @@ async def test_a_follower_of_a_quiet_job_is_told_where_it_stands(coordinator, ra
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_burst_is_written_in_few_pieces_and_whole(coordinator, raw, monkeypatch):
+    writes: list[bytes] = []
+    write = events._write
+
+    async def counted(response, text):
+        writes.append(text)
+        await write(response, text)
+
+    monkeypatch.setattr(events, "_write", counted)
+    feed = coordinator.conductor.feed
+    headers = {"Authorization": f"Bearer {coordinator.token}"}
+    params = {"after": str(feed.sequence)}
+    async with (
+        asyncio.timeout(60),
+        raw.get(f"{coordinator.url}/api/v1/events", headers=headers, params=params) as answer,
+    ):
+
+        async def next_line() -> str:
+            while not (line := await answer.content.readline()).startswith(b"data:"):
+                pass
+            return json.loads(line[5:])["lines"][0]
+
+        feed.tell_log(("first",), "n", "j")
+        assert await next_line() == "first"
+        before = len(writes)
+        for number in range(100):
+            feed.tell_log((str(number),), "n", "j")
+            await asyncio.sleep(0)  # The follower could write now.
+        assert [await next_line() for _ in range(100)] == [str(number) for number in range(100)]
+        assert len(writes) - before < 20
+
+
 async def test_too_many_frames_at_once_are_a_reset_for_those_who_follow_that_job(coordinator, raw):
     feed: EventFeed = coordinator.conductor.feed
     headers = {"Authorization": f"Bearer {coordinator.token}"}
