@@ -4,7 +4,8 @@
 
 A real coordinator, nodes of scripts/fake_nodes.py that together send so many updates a second (a
 frame is begun, goes on three times and is done, with a picture of its own) besides their
-heartbeats, and each page open in headless Chromium. Measured is CPU time over wall time, so waiting
+heartbeats, and each page open in headless Chromium. The nodes are spread over the stages of a
+frame, so that every window has the same of each. Measured is CPU time over wall time, so waiting
 for other work on the machine does not count (that this slows the CPU itself does: see `yardstick`):
 of the page's renderer process, which runs its scripts, layout and paint (CDP
 ``SystemInfo.getProcessInfo``), of all of Chromium's processes (headless Chromium composites in
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import shutil
 import statistics
 import sys
@@ -49,9 +51,16 @@ READY_MS = 120_000
 PAGES = ("overview", "job", "frame", "watch", "times", "timeline", "nodes", "node", "logs")
 SHARES = (0.25, 0.5, 0.75)
 """What a node tells of a frame between its beginning and its end."""
+FIRST_SHARES = (0.1, *SHARES)
+"""The same of its first frame, of which each node leaves out another number from the front."""
 SAMPLES = 64
 YARDSTICK_ENTRIES = 200_000
-YARDSTICKS = 5
+YARDSTICK_SECONDS = 2.0
+"""Between two looks at the machine in a window."""
+YARDSTICKS = 3
+"""Each look takes the best of so many: the first after a pause finds its caches cold."""
+YARDSTICK_QUIET_MS = 20.0
+"""What a yardstick takes where nothing else runs, on the machine that docs/status-page.md is of."""
 FRAME_SECONDS = 12.0
 """Render time the nodes claim, about what it takes at 200 nodes and 20 updates a second."""
 
@@ -64,6 +73,8 @@ class PacedNodes(FakeNodes):
         self.sent = 0
         """Updates so far."""
         self._updates_per_second = updates_per_second
+        self._stages = itertools.cycle(range(len(FIRST_SHARES) + 1))
+        self._begun: set[str] = set()
         # Whoever waits longest is next (asyncio.Semaphore is first in, first out).
         self._turns = asyncio.Semaphore(0)
         self._clock: asyncio.Task[None] | None = None
@@ -91,6 +102,16 @@ class PacedNodes(FakeNodes):
             given = max(given, due)
             await asyncio.sleep(0.5 / self._updates_per_second)
 
+    def _shares(self, node: FakeNode) -> tuple[float, ...]:
+        """Return what a node tells of its next frame.
+
+        Nodes that began together would end together, and windows differ by what falls in them.
+        """
+        if node.id in self._begun:
+            return SHARES
+        self._begun.add(node.id)
+        return FIRST_SHARES[next(self._stages) :]
+
     async def _turn(self) -> None:
         await self._turns.acquire()
         self.sent += 1
@@ -100,7 +121,7 @@ class PacedNodes(FakeNodes):
     ) -> None:
         await self._turn()
         await self._say(socket, FrameStarted(frame=ref))
-        for share in SHARES:
+        for share in self._shares(node):
             await self._turn()
             text = f"Sample {round(share * SAMPLES)}/{SAMPLES}"
             await self._say(socket, FrameProgress(frame=ref, fraction=share, text=text))
@@ -131,7 +152,14 @@ class Costs:
     updates: list[float] = field(default_factory=list)
     """Updates a second that were really sent."""
     yardstick: list[float] = field(default_factory=list)
-    """CPU milliseconds that the same piece of work took: how slow the machine made everything."""
+    """CPU milliseconds that the same piece of work took meanwhile: how slow everything was."""
+
+    def quiet(self, values: list[float]) -> list[float]:
+        """Return what would have been used where a yardstick takes `YARDSTICK_QUIET_MS`."""
+        return [
+            value * YARDSTICK_QUIET_MS / taken
+            for value, taken in zip(values, self.yardstick, strict=True)
+        ]
 
     def show(self, name: str) -> bool:
         """Print them; whether the medians keep to the aims."""
@@ -143,7 +171,9 @@ class Costs:
             f"  all of Chromium          {spread(self.browser, 1)} %\n"
             f"  coordinator              {spread(self.coordinator, 1)} %, "
             f"aim < {AIM_COORDINATOR_PERCENT:g}\n"
-            f"  the same piece of work   {spread(self.yardstick, 1)} ms of CPU time",
+            f"  the same piece of work   {spread(self.yardstick, 1)} ms of CPU time\n"
+            f"  at {YARDSTICK_QUIET_MS:g} ms of it: page {spread(self.quiet(self.renderer), 1)} %, "
+            f"coordinator {spread(self.quiet(self.coordinator), 1)} %",
             flush=True,
         )
         return (
@@ -189,14 +219,17 @@ async def measure(
     for _ in range(rounds):
         chromium, own, sent = await browser_seconds(browser), coordinator.usage(), load.sent
         begin = time.perf_counter()
-        await asyncio.sleep(seconds)
+        taken: list[float] = []
+        while (left := begin + seconds - time.perf_counter()) > 0:
+            await asyncio.sleep(min(left, YARDSTICK_SECONDS))
+            taken.append(min(yardstick() for _ in range(YARDSTICKS)))
         later, used = await browser_seconds(browser), coordinator.usage()
         wall = time.perf_counter() - begin
         costs.renderer.append(100 * (later["renderer"] - chromium["renderer"]) / wall)
         costs.browser.append(100 * (sum(later.values()) - sum(chromium.values())) / wall)
         costs.coordinator.append(100 * used.cores_since(own))
         costs.updates.append((load.sent - sent) / wall)
-        costs.yardstick.append(statistics.median(yardstick() for _ in range(YARDSTICKS)))
+        costs.yardstick.append(statistics.mean(taken))
     return costs
 
 
