@@ -12,6 +12,10 @@ const NODE_DISK_LOW_BYTES = 2 * 1024 ** 3;
 const GONE_SECONDS = 12 * 3600;
 /* A node that went away earlier than this was most likely switched off on purpose. */
 const NODES_NAMED = 3;
+const ITEMS_SHOWN = 4;
+
+/** What was lost comes before what will be lost, and that before what only waits. */
+const RANK = { failed: 0, disk: 1, node: 2, stuck: 3, scouts: 4 };
 
 /* Kinds of `JobView.waiting_kind` that stay as they are until a person does something. */
 const STUCK = new Set(["no-node", "lost-job"]);
@@ -29,11 +33,23 @@ export class Attention {
       this.items,
     );
     this.list = new KeyedList(this.items, (item) => new Item(farm, item));
+    this.isOpen = false;
+    this.more = h("button", { type: "button", class: "link attention-more" });
+    this.more.addEventListener("click", () => {
+      this.isOpen = !this.isOpen;
+      this.update();
+    });
+    this.element.append(this.more);
   }
 
   update() {
-    const found = [...this.disk(), ...this.jobs(), ...this.nodes()];
-    this.list.set(found, (item) => item.key);
+    const found = [...this.disk(), ...this.jobs(), ...this.nodes()].sort((a, b) => RANK[a.kind] - RANK[b.kind]);
+    // One more takes as much room as the sentence that it is left out.
+    const isLong = found.length > ITEMS_SHOWN + 1;
+    this.list.set(isLong && !this.isOpen ? found.slice(0, ITEMS_SHOWN) : found, (item) => item.key);
+    show(this.more, isLong);
+    setText(this.more, this.isOpen ? "Show fewer" : `Show ${found.length - ITEMS_SHOWN} more`);
+    setAttribute(this.more, "aria-expanded", this.isOpen ? "true" : "false");
     setText(this.number, String(found.length));
     show(this.element, found.length > 0);
   }
@@ -74,8 +90,11 @@ export class Attention {
 
   *nodes() {
     const nodes = [...this.farm.nodes.values()];
-    const recent = Date.now() / 1000 - GONE_SECONDS;
-    const gone = nodes.filter((node) => node.state === "offline" && node.last_seen > recent && node.left_job !== "");
+    const gone = nodes.filter(isGone);
+    if (gone.length > NODES_NAMED) {
+      yield { key: "gone", kind: "node", href: "#/nodes", text: `${count(gone.length, "node")} went away while they rendered: ${names(gone)}.`, hint: "Others take their frames over. Start “rendermill node” there again." };
+      gone.length = 0;
+    }
     for (const node of gone) {
       const job = this.farm.jobs.get(node.left_job);
       const what = job === undefined ? "" : ` of ${job.name}`;
@@ -87,15 +106,35 @@ export class Attention {
         hint: `Last seen ${moment(node.last_seen)}; others take its frames over. Start “rendermill node” there again.`,
       };
     }
-    const bare = nodes.filter((node) => node.state !== "offline" && node.state !== "joining" && node.machine.blenders.length === 0);
+    const bare = nodes.filter(isBare);
     if (bare.length) {
       yield { key: "no blender", kind: "node", href: "#/nodes", text: `${count(bare.length, "node")} without a usable Blender: ${names(bare)}.`, hint: "Install Blender there; each node says what it found." };
     }
-    const full = nodes.filter((node) => node.state !== "offline" && node.last_seen > 0 && node.disk_free_bytes > 0 && node.disk_free_bytes < NODE_DISK_LOW_BYTES);
+    const full = nodes.filter(isFull);
     if (full.length) {
       yield { key: "node disk", kind: "disk", href: "#/nodes", text: `${count(full.length, "node")} with little disk left: ${names(full)}.`, hint: "Make room on the disk of its cache." };
     }
   }
+}
+
+/** Whether a node went away while it rendered, not long ago. */
+function isGone(node) {
+  return node.state === "offline" && node.left_job !== "" && node.last_seen > Date.now() / 1000 - GONE_SECONDS;
+}
+
+/** Whether a node has no Blender it could render with. */
+function isBare(node) {
+  return node.state !== "offline" && node.state !== "joining" && node.machine.blenders.length === 0;
+}
+
+/** Whether the disk of a node's cache is nearly full. */
+function isFull(node) {
+  return node.state !== "offline" && node.last_seen > 0 && node.disk_free_bytes > 0 && node.disk_free_bytes < NODE_DISK_LOW_BYTES;
+}
+
+/** Whether a person should look after a node. */
+export function isInNeed(node) {
+  return isGone(node) || isBare(node) || isFull(node);
 }
 
 function names(nodes) {

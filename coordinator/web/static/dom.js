@@ -50,7 +50,7 @@ export function keepFocus(group, change) {
 
 /**
  * Children of one element, one for each item, kept by key and in order.
- * `make(item)` returns `{ element, update(item) }`.
+ * `make(item)` returns `{ element, update(item) }`, and `dispose()` where its end matters.
  */
 export class KeyedList {
   constructor(parent, make) {
@@ -66,6 +66,7 @@ export class KeyedList {
     for (const [name, row] of this.rows) {
       if (!wanted.has(name)) {
         row.element.remove();
+        row.dispose?.();
         this.rows.delete(name);
       }
     }

@@ -1,8 +1,8 @@
 // The farm as this page knows it: views by id, kept up to date by one event stream.
 //
 // Everything is fetched once, then each event replaces the view it carries. The first change after
-// a pause is told with the next painted frame and the rest of a burst four times a second: a
-// hundred events a second cost four updates of the document.
+// a pause is told with the next painted frame and the rest of a burst twice a second: a hundred
+// events a second cost two updates of the document.
 
 import * as api from "./api.js";
 
@@ -12,7 +12,7 @@ const LOG_LINES_KEPT = 2000;
 const RETRY_FIRST_MS = 500;
 const RETRY_MOST_MS = 15000;
 const SUMMARY_DELAY_MS = 2000;
-const UPDATE_EVERY_MS = 250;
+const UPDATE_EVERY_MS = 500;
 /* Faster than an eye reads figures; each update costs style, layout and paint of what changed. */
 
 /** Fires "change" (detail: what changed, see `Changes`) and "connection". */

@@ -3,10 +3,11 @@
 
 import { thumbnailUrl } from "./api.js";
 import { h, KeyedList, setAttribute, setText, show } from "./dom.js";
-import { Redraw } from "./palette.js";
+import { Redraw, textScale, TEXT_PX } from "./palette.js";
 import { FRAME_STATES } from "./words.js";
 
-const TILE_PX = 152;
+const TILE_REM = 12;
+/* A cell of app.css and the gap beside it. */
 const BEYOND_TILES = 4;
 /* Made on either side of what is in sight, so that a short scroll shows no empty place. */
 
@@ -19,6 +20,7 @@ export class Filmstrip {
     this.frames = new Map();
     this.places = new Map();
     this.selected = null;
+    this.hasPicture = false;
     this.band = h("div", { class: "strip-band", role: "list" });
     this.list = new KeyedList(this.band, (frame) => new Cell(this, frame));
     this.box = h("div", { class: "strip", tabindex: -1, role: "group", "aria-label": "Filmstrip" }, this.band);
@@ -39,10 +41,11 @@ export class Filmstrip {
   set(order, frames) {
     this.frames = frames;
     setText(this.none, "Pictures appear here as frames are finished.");
+    this.hasPicture = order.some((number) => frames.get(number).thumbnail !== "");
     if (order !== this.order || order.length !== this.places.size) {
       this.order = order;
       this.places = new Map(order.map((frame, index) => [frame, index]));
-      this.band.style.width = `${order.length * TILE_PX}px`;
+      this.band.style.width = `${order.length * TILE_REM}rem`;
     }
     this.redraw.ask();
   }
@@ -50,7 +53,9 @@ export class Filmstrip {
   /** Draw the frames that changed, where they are in sight. */
   patch(numbers) {
     for (const number of numbers) this.list.patch(number, this.frames.get(number));
-    this.redraw.ask();
+    if (this.hasPicture) return;
+    this.hasPicture = [...numbers].some((number) => this.frames.get(number)?.thumbnail);
+    if (this.hasPicture) this.redraw.ask();
   }
 
   /** Mark a frame and bring it into sight; null marks none. */
@@ -62,22 +67,27 @@ export class Filmstrip {
     }
     const place = this.places.get(frame);
     if (place === undefined) return;
-    const left = place * TILE_PX;
-    if (left < this.box.scrollLeft || left + TILE_PX > this.box.scrollLeft + this.box.clientWidth) {
-      this.box.scrollLeft = left - (this.box.clientWidth - TILE_PX) / 2;
+    const tile = tileWidth();
+    const left = place * tile;
+    if (left < this.box.scrollLeft || left + tile > this.box.scrollLeft + this.box.clientWidth) {
+      this.box.scrollLeft = left - (this.box.clientWidth - tile) / 2;
     }
   }
 
   draw() {
-    const hasPicture = this.order.some((number) => this.frames.get(number).thumbnail !== "");
-    show(this.none, !hasPicture);
-    show(this.box, hasPicture);
-    if (!hasPicture || this.box.clientWidth === 0) return;
-    const first = Math.max(0, Math.floor(this.box.scrollLeft / TILE_PX) - BEYOND_TILES);
-    const last = Math.ceil((this.box.scrollLeft + this.box.clientWidth) / TILE_PX) + BEYOND_TILES;
+    show(this.none, !this.hasPicture);
+    show(this.box, this.hasPicture);
+    if (!this.hasPicture || this.box.clientWidth === 0) return;
+    const tile = tileWidth();
+    const first = Math.max(0, Math.floor(this.box.scrollLeft / tile) - BEYOND_TILES);
+    const last = Math.ceil((this.box.scrollLeft + this.box.clientWidth) / tile) + BEYOND_TILES;
     const shown = this.order.slice(first, last).map((number) => this.frames.get(number));
     this.list.set(shown, (frame) => frame.frame);
   }
+}
+
+function tileWidth() {
+  return TILE_REM * TEXT_PX * textScale();
 }
 
 class Cell {
@@ -98,7 +108,7 @@ class Cell {
 
   update(frame) {
     const place = this.owner.places.get(frame.frame) ?? 0;
-    const left = `${place * TILE_PX}px`;
+    const left = `${place * TILE_REM}rem`;
     if (this.element.style.left !== left) this.element.style.left = left;
     const hasPicture = frame.thumbnail !== "";
     setAttribute(this.element, "class", hasPicture ? "strip-cell tile" : "strip-cell gap");

@@ -14,13 +14,21 @@ export function duration(seconds) {
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-/** What is left of a job: "about 12 min left (10 min – 15 min)"; "" when it is not known. */
+/** From one time to another, no finer than an estimate is: "40 – 55 s", "10 – 15 min". */
+function range(low, high) {
+  const [unit, word] = high < 90 ? [1, "s"] : high < 5400 ? [60, "min"] : [0, ""];
+  if (unit === 0) return `${duration(low)} – ${duration(high)}`;
+  const [from, to] = [Math.round(low / unit), Math.round(high / unit)];
+  return from === to ? `about ${to} ${word}` : `${from} – ${to} ${word}`;
+}
+
+/** What is left of a job: "10 – 15 min left, done around 16:40"; "" when it is not known. */
 export function timeLeft(job) {
   if (job.eta_seconds === null) return "";
-  const low = job.eta_low_seconds === null ? "" : duration(job.eta_low_seconds);
-  const high = job.eta_high_seconds === null ? "" : duration(job.eta_high_seconds);
-  const range = low && high && low !== high ? ` (${low} – ${high})` : "";
-  return `about ${duration(job.eta_seconds)} left${range}`;
+  const { eta_seconds: eta, eta_low_seconds: low, eta_high_seconds: high } = job;
+  const left = range(low ?? eta, high ?? eta);
+  const end = moment(Date.now() / 1000 + job.eta_seconds);
+  return `${left} left, done around ${end}`;
 }
 
 /** A size in bytes with binary units: "512 B", "1.4 MiB". */

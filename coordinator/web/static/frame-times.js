@@ -2,15 +2,14 @@
 
 import { h, setAttribute, setText, show } from "./dom.js";
 import { count, duration } from "./format.js";
-import { NODE_COLOURS, Palette, Redraw, sizeCanvas } from "./palette.js";
+import { NODE_COLOURS, Palette, Redraw, sizeCanvas, textScale } from "./palette.js";
+import { TimesTables } from "./times-tables.js";
 
 const HEIGHT_PX = 260;
 const LEFT_PX = 76;
 const BOTTOM_PX = 20;
 const TOP_PX = 8;
-const SLOWEST_SHOWN = 20;
 const REDRAW_EVERY_MS = 2000;
-/* All bars share one scale, so each change draws all of them, and both tables. */
 
 /** The chart; `onSelect(frame)` is called when a person picks a bar. */
 export class FrameTimes {
@@ -23,10 +22,14 @@ export class FrameTimes {
     this.colourOf = new Map();
     /** Numbers of the frames that have a bar. */
     this.drawn = new Set();
+    /** Numbers of those that changed since. */
+    this.changed = new Set();
+    /** Seconds that the tallest bar stands for; 0: nothing is drawn yet. */
+    this.most = 0;
     this.drawnAt = -Infinity;
     this.later = 0;
     this.redraw = new Redraw(() => this.draw());
-    this.palette = new Palette(() => this.redraw.ask());
+    this.palette = new Palette(() => this.drawAll());
     this.canvas = h("canvas", {
       class: "chart",
       tabindex: 0,
@@ -40,16 +43,9 @@ export class FrameTimes {
     this.legend = h("ul", { class: "legend" });
     this.summary = h("p", { class: "muted" });
     this.none = h("p", { class: "muted" }, "Bars appear here as frames are finished.");
-    this.nodes = h("tbody");
-    this.slowest = h("tbody");
-    this.tables = h(
-      "div",
-      { class: "chart-tables" },
-      table("By node", ["Node", "Frames", "Mean", "Fastest", "Slowest"], this.nodes),
-      table(`Slowest frames, at most ${SLOWEST_SHOWN}`, ["Frame", "Time", "Node"], this.slowest),
-    );
+    this.tables = new TimesTables((id) => this.nameOf(id));
     this.chart = h("div", { class: "chart-box" }, this.canvas, this.tip, this.palette.element);
-    this.element = h("div", { class: "times" }, this.none, this.summary, this.chart, this.legend, this.tables);
+    this.element = h("div", { class: "times" }, this.none, this.summary, this.chart, this.legend, this.tables.element);
     this.canvas.addEventListener("pointermove", (event) => this.hover(event));
     this.canvas.addEventListener("pointerleave", () => show(this.tip, false));
     this.canvas.addEventListener("click", (event) => {
@@ -57,7 +53,7 @@ export class FrameTimes {
       if (number !== null) this.onSelect(number);
     });
     this.canvas.addEventListener("keydown", (event) => this.key(event));
-    this.resizing = new ResizeObserver(() => this.redraw.ask());
+    this.resizing = new ResizeObserver(() => this.drawAll());
     this.resizing.observe(this.element);
   }
 
@@ -72,14 +68,16 @@ export class FrameTimes {
   set(order, frames) {
     this.order = order;
     this.frames = frames;
-    this.redraw.ask();
+    this.places = new Map(order.map((frame, index) => [frame, index]));
+    this.drawAll();
   }
 
   /** Frames that changed; only those that were finished are seen here. */
   patch(numbers) {
-    if (this.later !== 0) return;
-    const isSeen = [...numbers].some((number) => this.frames.get(number)?.stats || this.drawn.has(number));
-    if (!isSeen) return;
+    for (const number of numbers) {
+      if (this.frames.get(number)?.stats || this.drawn.has(number)) this.changed.add(number);
+    }
+    if (this.later !== 0 || this.changed.size === 0) return;
     const wait = this.drawnAt + REDRAW_EVERY_MS - performance.now();
     this.later = setTimeout(() => {
       this.later = 0;
@@ -89,7 +87,13 @@ export class FrameTimes {
 
   /** Mark a frame; null marks none. */
   select(frame) {
+    if (frame === this.selected) return;
     this.selected = frame;
+    this.drawAll();
+  }
+
+  drawAll() {
+    this.most = 0;
     this.redraw.ask();
   }
 
@@ -101,60 +105,81 @@ export class FrameTimes {
     const width = this.element.clientWidth;
     if (width === 0) return;
     const done = this.order.map((number) => this.frames.get(number)).filter((frame) => frame.stats);
-    this.drawn = new Set(done.map((frame) => frame.frame));
     this.drawnAt = performance.now();
-    for (const part of [this.chart, this.legend, this.tables, this.summary]) show(part, done.length > 0);
+    for (const part of [this.chart, this.legend, this.tables.element, this.summary]) show(part, done.length > 0);
     show(this.none, done.length === 0);
     if (done.length === 0) return;
-    const byNode = this.group(done);
-    this.palette.read();
-    const pen = sizeCanvas(this.canvas, width, HEIGHT_PX);
-    const colours = this.palette.colours;
-    const most = Math.max(...done.map((frame) => frame.stats.seconds), 1e-3);
-    const room = HEIGHT_PX - BOTTOM_PX - TOP_PX;
-    this.width = width;
-    this.step = (width - LEFT_PX) / this.order.length;
-    pen.font = "12px system-ui, sans-serif";
-    pen.textBaseline = "middle";
-    pen.textAlign = "right";
-    for (const value of ticks(most)) {
-      const y = HEIGHT_PX - BOTTOM_PX - (value / most) * room;
-      pen.strokeStyle = colours.line;
-      pen.lineWidth = 1;
-      pen.beginPath();
-      pen.moveTo(LEFT_PX, Math.round(y) + 0.5);
-      pen.lineTo(width, Math.round(y) + 0.5);
-      pen.stroke();
-      pen.fillStyle = colours.muted;
-      pen.fillText(duration(value), LEFT_PX - 6, y);
-    }
-    const bar = Math.max(this.step > 4 ? this.step - 1 : this.step, 0.7);
-    this.order.forEach((number, index) => {
-      const frame = this.frames.get(number);
-      if (!frame.stats) return;
-      const x = LEFT_PX + index * this.step;
-      const height = Math.max(1, (frame.stats.seconds / most) * room);
-      pen.fillStyle = colours[`node-${this.colour(frame.node)}`];
-      pen.fillRect(x, HEIGHT_PX - BOTTOM_PX - height, bar, height);
-      if (number === this.selected) {
-        pen.strokeStyle = colours.ink;
-        pen.lineWidth = 2;
-        pen.strokeRect(x - 1, HEIGHT_PX - BOTTOM_PX - height - 1, bar + 2, height + 2);
-      }
-    });
-    pen.fillStyle = colours.muted;
-    pen.textAlign = "left";
-    pen.fillText(String(this.order[0]), LEFT_PX, HEIGHT_PX - BOTTOM_PX / 2);
-    pen.textAlign = "right";
-    pen.fillText(String(this.order.at(-1)), width, HEIGHT_PX - BOTTOM_PX / 2);
     const seconds = done.map((frame) => frame.stats.seconds).sort((a, b) => a - b);
+    const byNode = this.group(done);
+    // All bars share one scale: while it holds, those that came are added to what is there.
+    const isSame = this.most >= seconds.at(-1) && [...this.changed].every((number) => this.frames.get(number).stats && !this.drawn.has(number));
+    if (isSame) for (const number of this.changed) this.drawBar(number);
+    else this.drawChart(width, seconds.at(-1));
+    this.changed.clear();
+    this.drawn = new Set(done.map((frame) => frame.frame));
     const middle = seconds[Math.floor(seconds.length / 2)];
     setText(
       this.summary,
       `${count(done.length, "frame")}: half of them within ${duration(middle)}, the slowest ${duration(seconds.at(-1))}, the fastest ${duration(seconds[0])}.`,
     );
     this.describe();
-    this.drawTables(done, byNode);
+    this.drawLegend(byNode);
+    this.tables.update(done, byNode);
+  }
+
+  drawChart(width, slowest) {
+    this.palette.read();
+    const scale = textScale();
+    this.height = HEIGHT_PX * scale;
+    this.left = LEFT_PX * scale;
+    this.floor = this.height - BOTTOM_PX * scale;
+    this.room = this.floor - TOP_PX;
+    this.pen = sizeCanvas(this.canvas, width, this.height);
+    const { pen } = this;
+    const colours = this.palette.colours;
+    this.most = Math.max(slowest, 1e-3);
+    this.step = (width - this.left) / this.order.length;
+    pen.font = `${12 * scale}px system-ui, sans-serif`;
+    pen.textBaseline = "middle";
+    pen.textAlign = "right";
+    for (const value of ticks(this.most)) {
+      const y = this.floor - (value / this.most) * this.room;
+      pen.strokeStyle = colours.line;
+      pen.lineWidth = 1;
+      pen.beginPath();
+      pen.moveTo(this.left, Math.round(y) + 0.5);
+      pen.lineTo(width, Math.round(y) + 0.5);
+      pen.stroke();
+      pen.fillStyle = colours.muted;
+      pen.fillText(duration(value), this.left - 6, y);
+    }
+    pen.fillStyle = colours.muted;
+    pen.textAlign = "left";
+    pen.fillText(String(this.order[0]), this.left, (this.floor + this.height) / 2);
+    pen.textAlign = "right";
+    pen.fillText(String(this.order.at(-1)), width, (this.floor + this.height) / 2);
+    for (const number of this.order) if (this.frames.get(number).stats) this.drawBar(number);
+    if (this.frames.get(this.selected)?.stats) this.markBar(this.selected);
+  }
+
+  /** Place of a frame's bar: left edge, width, height. */
+  bar(number) {
+    const width = Math.max(this.step > 4 ? this.step - 1 : this.step, 0.7);
+    const height = Math.max(1, (this.frames.get(number).stats.seconds / this.most) * this.room);
+    return [this.left + this.places.get(number) * this.step, width, height];
+  }
+
+  drawBar(number) {
+    const [x, width, height] = this.bar(number);
+    this.pen.fillStyle = this.palette.colours[`node-${this.colour(this.frames.get(number).node)}`];
+    this.pen.fillRect(x, this.floor - height, width, height);
+  }
+
+  markBar(number) {
+    const [x, width, height] = this.bar(number);
+    this.pen.strokeStyle = this.palette.colours.ink;
+    this.pen.lineWidth = 2;
+    this.pen.strokeRect(x - 1, this.floor - height - 1, width + 2, height + 2);
   }
 
   group(done) {
@@ -176,25 +201,18 @@ export class FrameTimes {
     return this.colourOf.size > NODE_COLOURS ? Math.min(place, others) : place;
   }
 
-  drawTables(done, byNode) {
-    const rows = [...byNode]
-      .map(([node, seconds]) => ({ node, name: this.nameOf(node), seconds }))
-      .sort((a, b) => b.seconds.length - a.seconds.length);
-    const key = (colour, name) => h("li", {}, h("i", { class: "swatch", "data-node": colour, "aria-hidden": "true" }), name);
-    const hasOthers = rows.length > NODE_COLOURS;
-    const named = rows.filter(({ node }) => !hasOthers || this.colour(node) < NODE_COLOURS - 1);
+  drawLegend(byNode) {
+    const nodes = [...byNode.keys()];
+    const hasOthers = nodes.length > NODE_COLOURS;
+    const named = nodes.filter((node) => !hasOthers || this.colour(node) < NODE_COLOURS - 1);
+    const keys = named.map((node) => [this.colour(node), this.nameOf(node)]);
+    if (hasOthers) keys.push([NODE_COLOURS - 1, `${nodes.length - named.length} others`]);
+    keys.sort((a, b) => a[0] - b[0]);
+    const drawn = JSON.stringify(keys);
+    if (this.legendDrawn === drawn) return;
+    this.legendDrawn = drawn;
     this.legend.replaceChildren(
-      ...named.map(({ node, name }) => key(this.colour(node), name)),
-      hasOthers ? key(NODE_COLOURS - 1, `${rows.length - named.length} others`) : "",
-    );
-    this.nodes.replaceChildren(
-      ...rows.map(({ name, seconds }) =>
-        row(name, seconds.length.toLocaleString("en-GB"), duration(mean(seconds)), duration(Math.min(...seconds)), duration(Math.max(...seconds))),
-      ),
-    );
-    const slowest = [...done].sort((a, b) => b.stats.seconds - a.stats.seconds).slice(0, SLOWEST_SHOWN);
-    this.slowest.replaceChildren(
-      ...slowest.map((frame) => row(String(frame.frame), duration(frame.stats.seconds), this.nameOf(frame.node))),
+      ...keys.map(([colour, name]) => h("li", {}, h("i", { class: "swatch", "data-node": colour, "aria-hidden": "true" }), name)),
     );
   }
 
@@ -212,7 +230,7 @@ export class FrameTimes {
   }
 
   frameAt(event) {
-    const x = event.clientX - this.canvas.getBoundingClientRect().left - LEFT_PX;
+    const x = event.clientX - this.canvas.getBoundingClientRect().left - this.left;
     return x < 0 ? null : (this.order[Math.floor(x / this.step)] ?? null);
   }
 
@@ -236,10 +254,6 @@ export class FrameTimes {
   }
 }
 
-function mean(values) {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
-}
-
 /** Two to five round values up to `most`. */
 function ticks(most) {
   const rough = most / 4;
@@ -248,19 +262,4 @@ function ticks(most) {
   const values = [];
   for (let value = step; value <= most * 1.0001; value += step) values.push(value);
   return values;
-}
-
-function table(caption, heads, body) {
-  const made = h(
-    "table",
-    {},
-    h("caption", {}, caption),
-    h("thead", {}, h("tr", {}, ...heads.map((head) => h("th", { scope: "col" }, head)))),
-    body,
-  );
-  return h("div", { class: "chart-table", tabindex: 0, role: "group", "aria-label": caption }, made);
-}
-
-function row(...cells) {
-  return h("tr", {}, ...cells.map((cell, index) => h(index ? "td" : "th", index ? { class: "number" } : { scope: "row" }, cell)));
 }

@@ -6,7 +6,7 @@
 
 import { h, setAttribute, setText, show } from "./dom.js";
 import { percent } from "./format.js";
-import { Palette, sizeCanvas } from "./palette.js";
+import { Palette, sizeCanvas, textScale } from "./palette.js";
 import { FRAME_STATES } from "./words.js";
 
 const CELL_MOST_PX = 40;
@@ -25,6 +25,7 @@ export class FrameGrid {
     this.selected = null;
     this.columns = 1;
     this.cell = CELL_MOST_PX;
+    this.scale = 1;
     this.canvas = h("canvas", {
       class: "field",
       tabindex: 0,
@@ -117,12 +118,13 @@ export class FrameGrid {
     const width = this.element.clientWidth;
     if (width === 0) return;
     const total = Math.max(1, this.order.length);
-    let cell = CELL_MOST_PX;
-    while (cell > CELL_LEAST_PX && Math.ceil(total / Math.floor(width / cell)) * cell > FIELD_HEIGHT_PX) cell -= 1;
+    this.scale = textScale();
+    let cell = Math.round(CELL_MOST_PX * this.scale);
+    const height = FIELD_HEIGHT_PX * this.scale;
+    while (cell > CELL_LEAST_PX && Math.ceil(total / Math.floor(width / cell)) * cell > height) cell -= 1;
     this.cell = cell;
     this.columns = Math.max(1, Math.floor(width / cell));
-    const height = Math.ceil(total / this.columns) * cell;
-    sizeCanvas(this.canvas, width, height);
+    sizeCanvas(this.canvas, width, Math.ceil(total / this.columns) * cell);
     this.paintAll();
   }
 
@@ -164,9 +166,9 @@ export class FrameGrid {
       pen.fillStyle = colours.leased;
       pen.fillRect(x, y + side - part, side, part);
     }
-    if (size >= NUMBER_FROM_PX) {
-      pen.fillStyle = frame.state === "waiting" || frame.state === "leased" ? colours.ink : colours.paper;
-      pen.font = "11px system-ui, sans-serif";
+    if (size >= NUMBER_FROM_PX * this.scale) {
+      pen.fillStyle = colours[numberColour(frame)];
+      pen.font = `${11 * this.scale}px system-ui, sans-serif`;
       pen.textAlign = "center";
       pen.textBaseline = "middle";
       pen.fillText(String(frame.frame), x + side / 2, y + side / 2, side - 4);
@@ -183,7 +185,7 @@ export class FrameGrid {
   // Not by colour alone: failed frames are crossed, cancelled ones struck through.
   paintMark(pen, colours, state, x, y, side) {
     if (state !== "failed" && state !== "cancelled") return;
-    const isLarge = side >= NUMBER_FROM_PX - 2;
+    const isLarge = side >= NUMBER_FROM_PX * this.scale - 2;
     const [near, far] = isLarge ? [0.08, 0.3] : [0.25, 0.75];
     pen.strokeStyle = colours.paper;
     pen.lineWidth = side < MARK_FROM_PX ? 1 : 1.5;
@@ -251,6 +253,13 @@ export class FrameGrid {
     }
     return undefined;
   }
+}
+
+/** Name of the colour of a frame's number, so that it stands out from what is behind it. */
+function numberColour(frame) {
+  if (frame.state === "waiting") return "ink";
+  if (frame.state !== "leased") return "paper";
+  return frame.progress < 0.5 ? "ink" : "on-leased";
 }
 
 /** One frame in a line: "Frame 12: rendering, 40 %". */

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { h, setText, show } from "./dom.js";
 import { bytes, count, moment, version } from "./format.js";
-import { engineWord } from "./nodes.js";
+import { engineWord } from "./words.js";
 
 const FILES_SHOWN = 2000;
 

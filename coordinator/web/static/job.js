@@ -12,12 +12,12 @@ import { isEnded } from "./farm.js";
 import { files, script, settings } from "./job-info.js";
 import { jobNodes } from "./job-nodes.js";
 import { LogPanel } from "./logs.js";
-import { tookText, workText } from "./overview.js";
+import { Picture, tookText, workText } from "./overview.js";
 import { Player } from "./player.js";
 import { Tabs } from "./tabs.js";
 import { Timeline } from "./timeline.js";
 import { isViewable, Viewer } from "./viewer.js";
-import { doneText, FRAME_STATES, JobBar, Pill } from "./words.js";
+import { donePercent, doneText, FRAME_STATES, JobBar, Pill } from "./words.js";
 
 const PRIORITY_MOST = 100;
 
@@ -40,8 +40,10 @@ export class JobPage {
     this.again = new RenderAgain(farm, id);
     this.panel = new FramePanel(farm, id, () => this.choose(null), () => this.look(true));
     this.viewer = new Viewer(id, choose, () => this.look(false));
-    /** Views of the frames that were opened: each has set, patch, select and dispose. */
+    /** Views of the frames that were opened: each has element, set, patch, select and dispose. */
     this.views = [this.grid, this.strip];
+    /** Those on a tab that is not open, and behind what is known: nobody sees them. */
+    this.stale = new Set();
     const keep = (view) => {
       this.views.push(view);
       this.fill(view);
@@ -61,6 +63,7 @@ export class JobPage {
       ],
       "Views of the job",
       (name) => this.picked(name),
+      () => this.shown(),
     );
     this.element = h(
       "div",
@@ -119,7 +122,13 @@ export class JobPage {
     return name === "frames" || name === "" ? this.href : `${this.href}/${name}`;
   }
 
+  /** A tab was opened: what stands on it is brought up to date. */
+  shown() {
+    for (const view of this.stale) if (view.element.isConnected) this.fill(view);
+  }
+
   fill(view) {
+    this.stale.delete(view);
     const watched = this.farm.watched;
     if (watched?.id !== this.id || !watched.isLoaded) return;
     view.set?.(watched.order, watched.frames);
@@ -151,7 +160,8 @@ export class JobPage {
       const isNew = watched.order.length !== this.grid.places.size;
       for (const view of this.views) {
         // A frame nobody had seen before changes the order of all.
-        if (isNew) this.fill(view);
+        if (!view.element.isConnected) this.stale.add(view);
+        else if (isNew) this.fill(view);
         else view.patch(changes.frames);
       }
       this.viewer.set(watched.order, watched.frames);
@@ -174,6 +184,7 @@ class Head {
     this.name = h("h1");
     this.pill = new Pill();
     this.bar = new JobBar();
+    this.percent = h("span", { class: "number job-percent" });
     this.done = h("span", { class: "number" });
     this.left = h("span", { class: "number" });
     this.work = h("p", { class: "muted" });
@@ -206,17 +217,20 @@ class Head {
       setPriority.click();
     });
     this.actions = h("div", { class: "job-actions buttons" }, this.approve, this.reject);
-    this.element = h(
+    this.picture = new Picture();
+    this.newest = h("a", { class: "job-picture", "aria-label": "Newest frame" }, this.picture.element);
+    const words = h(
       "div",
-      { class: "card job-head", hidden: true },
-      h("div", { class: "spread" }, h("div", { class: "job-title" }, this.name, this.pill.element), this.actions),
+      { class: "job-words" },
+      h("div", { class: "job-first" }, h("div", { class: "job-title" }, this.name, this.pill.element), this.actions),
       this.bar.element,
-      h("p", { class: "spread job-numbers" }, this.done, this.left),
+      h("p", { class: "job-state job-numbers" }, h("span", {}, this.percent, this.done), this.left),
       this.filmText,
       this.why,
       this.failure,
       h("div", { class: "spread" }, h("div", {}, this.work, this.who), h("div", { class: "buttons" }, this.priorityForm, this.archive, this.film)),
     );
+    this.element = h("div", { class: "card job-head", hidden: true }, this.newest, words);
   }
 
   update(job) {
@@ -227,7 +241,13 @@ class Head {
     setText(this.name, job.name);
     this.pill.job(job);
     this.bar.update(job);
+    setText(this.percent, donePercent(job));
     setText(this.done, doneText(job));
+    this.picture.update(job);
+    const hasPicture = job.thumbnail_frame !== null;
+    show(this.newest, hasPicture);
+    setAttribute(this.newest, "href", hasPicture ? `#/jobs/${encodeURIComponent(job.id)}/frames/${job.thumbnail_frame}` : null);
+    setAttribute(this.newest, "title", hasPicture ? `Frame ${job.thumbnail_frame}, the newest` : null);
     setText(this.left, isEnded(job) ? tookText(job) : timeLeft(job));
     setText(this.work, workText(this.farm, job));
     show(this.work, this.work.textContent !== "");

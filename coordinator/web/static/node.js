@@ -5,7 +5,7 @@ import { actionButton } from "./controls.js";
 import { h, setAttribute, setText, show } from "./dom.js";
 import { bytes, count, duration, moment } from "./format.js";
 import { LogPanel } from "./logs.js";
-import { NodeCard } from "./nodes.js";
+import { NodeCard } from "./node-card.js";
 
 const HISTORY_DELAY_MS = 1500;
 const OUTCOMES = {
@@ -54,7 +54,7 @@ export class NodePage {
     if (node === undefined) return;
     this.title = node.name;
     if (this.card === null) {
-      this.card = new NodeCard(this.farm, node, "h1");
+      this.card = new NodeCard(this.farm, node);
       this.place.append(this.card.element);
     }
     if (changes.everything || changes.nodes?.has(this.id) || changes.jobs?.has(node.job)) {

@@ -1,13 +1,22 @@
-// The machines: what each is, what it can do and why not, what it renders now.
+// All machines: what each is and renders now, those that need a person first.
 
-import * as api from "./api.js";
-import { actionButton } from "./controls.js";
-import { h, keepFocus, KeyedList, setAttribute, setText, show } from "./dom.js";
+import { isInNeed } from "./attention.js";
+import { h, KeyedList, setAttribute, setText, show } from "./dom.js";
 import { bytes, count, moment, percent, version } from "./format.js";
-import { Pill, ProgressBar } from "./words.js";
+import { changeText, NodeActions, speedOf } from "./node-card.js";
+import { NodeMap } from "./node-map.js";
+import { engineWord, NODE_STATES, Pill, ProgressBar } from "./words.js";
 
-// Working nodes stand together: a card must not jump each time its node takes a frame.
-const STATE_ORDER = { rendering: 0, idle: 0, unavailable: 0, joining: 0, draining: 0, disabled: 1, offline: 2 };
+const AWAY = new Set(["disabled", "offline"]);
+const NEAR_VIEW = "300px 0px";
+/* How far beyond the window's edge a node is kept up to date: a short scroll shows nothing old. */
+
+// Working nodes stand together: one must not jump each time it takes a frame.
+const GROUPS = [
+  { name: "Need a look", has: (node) => isInNeed(node) },
+  { name: "At work or ready", has: (node) => !AWAY.has(node.state) },
+  { name: "Not in use", has: () => true },
+];
 
 /** Every node of the farm, live. */
 export class Nodes {
@@ -20,17 +29,29 @@ export class Nodes {
       placeholder: "Name, tag, GPU, Blender …",
       autocomplete: "off",
     });
-    this.filter.addEventListener("input", () => this.update({ everything: true }));
+    this.filter.addEventListener("input", () => this.arrange());
     this.number = h("p", { class: "muted", role: "status" });
+    this.states = new StateCounts(() => this.arrange());
+    this.map = new NodeMap();
     this.grid = h("div", { class: "nodes" });
-    this.list = new KeyedList(this.grid, (node) => new NodeCard(farm, node));
+    this.tiles = new Map();
+    // Only those in sight are drawn again; the others when they come into sight.
+    this.sight = new IntersectionObserver(
+      (entries) => {
+        for (const entry of entries) this.tiles.get(entry.target)?.see(entry.isIntersecting);
+      },
+      { rootMargin: NEAR_VIEW },
+    );
+    this.list = new KeyedList(this.grid, (item) => (item.node ? this.makeTile(item.node) : new GroupTitle(item)));
     this.empty = h(
       "div",
       { class: "card empty" },
       h("h2", {}, "No nodes yet"),
-      h("p", {}, "On each machine that shall render, run:"),
+      h("p", {}, "A node is a machine that renders. On each one, install Rendermill, then run:"),
       h("pre", {}, "rendermill node"),
+      h("p", { class: "muted" }, "It finds this farm in the local network by itself. From Blender: Preferences ▸ Add-ons ▸ Rendermill ▸ Render for the Farm on This Computer."),
     );
+    this.none = h("p", { class: "card empty muted" }, "No node is like that.");
     this.element = h(
       "div",
       { class: "page" },
@@ -38,44 +59,76 @@ export class Nodes {
         "div",
         { class: "spread page-head" },
         h("h1", {}, "Nodes"),
+        this.states.element,
+        h("span", { class: "spacer" }),
+        this.number,
         h("label", { class: "filter", for: "node-filter" }, h("span", { class: "unseen" }, "Filter nodes"), this.filter),
       ),
-      this.number,
+      this.map.element,
       this.empty,
+      this.none,
       this.grid,
     );
     this.update({ everything: true });
   }
 
+  makeTile(node) {
+    const tile = new NodeTile(this.farm, node);
+    this.tiles.set(tile.element, tile);
+    this.sight.observe(tile.element);
+    return {
+      element: tile.element,
+      update: (item) => tile.update(item.node),
+      dispose: () => {
+        this.tiles.delete(tile.element);
+        this.sight.unobserve(tile.element);
+      },
+    };
+  }
+
   update(changes) {
     if (changes.everything || changes.order) {
-      const words = this.filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-      const all = [...this.farm.nodes.values()];
-      const shown = all.filter((node) => {
-        const text = searchText(node);
-        return words.every((word) => text.includes(word));
-      });
-      shown.sort(
-        (a, b) =>
-          STATE_ORDER[a.state] - STATE_ORDER[b.state] ||
-          a.name.localeCompare(b.name, "en", { numeric: true }) ||
-          a.id.localeCompare(b.id),
-      );
-      this.list.set(shown, (node) => node.id);
-      show(this.empty, all.length === 0);
-      setText(this.number, words.length ? `${count(shown.length, "node")} of ${all.length}` : count(all.length, "node"));
+      this.arrange();
       return;
     }
-    for (const id of changes.nodes ?? []) this.list.patch(id, this.farm.nodes.get(id));
-    // A card names the job it renders; a job's name arrives with the job.
+    for (const id of changes.nodes ?? []) this.list.patch(id, { node: this.farm.nodes.get(id) });
+    // A tile names the job it renders; a job's name arrives with the job.
     for (const id of changes.jobs ?? []) {
       for (const node of this.farm.nodes.values()) {
-        if (node.job === id) this.list.patch(node.id, node);
+        if (node.job === id) this.list.patch(node.id, { node });
       }
     }
   }
 
-  dispose() {}
+  /** Put those that are looked for in their places. */
+  arrange() {
+    const words = this.filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const all = [...this.farm.nodes.values()];
+    this.states.update(all);
+    const shown = all.filter((node) => {
+      if (this.states.chosen !== null && node.state !== this.states.chosen) return false;
+      const text = words.length ? searchText(node) : "";
+      return words.every((word) => text.includes(word));
+    });
+    shown.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }) || a.id.localeCompare(b.id));
+    const groups = GROUPS.map(({ name }) => ({ key: name, name, nodes: [] }));
+    for (const node of shown) groups[GROUPS.findIndex((group) => group.has(node))].nodes.push(node);
+    const filled = groups.filter((group) => group.nodes.length > 0);
+    const items = filled.flatMap((group) => [
+      // One group of all needs no name.
+      ...(filled.length > 1 || group.name === GROUPS[0].name ? [group] : []),
+      ...group.nodes.map((node) => ({ key: node.id, node })),
+    ]);
+    this.list.set(items, (item) => item.key);
+    this.map.update(filled.flatMap((group) => group.nodes));
+    show(this.empty, all.length === 0);
+    show(this.none, all.length > 0 && shown.length === 0);
+    setText(this.number, shown.length < all.length ? `${count(shown.length, "node")} of ${all.length}` : count(all.length, "node"));
+  }
+
+  dispose() {
+    this.sight.disconnect();
+  }
 }
 
 function searchText(node) {
@@ -91,155 +144,132 @@ function searchText(node) {
     .toLowerCase();
 }
 
-/** One node: what it is, what it does now, and what can be done with it. */
-export class NodeCard {
-  /** `heading`: "h1" where the card stands alone, with everything spelled out. */
-  constructor(farm, node, heading = "h2") {
+/** How many nodes are in each state; pressed, only those are shown. */
+class StateCounts {
+  constructor(onChoose) {
+    this.chosen = null;
+    this.items = new Map();
+    this.element = h("div", { class: "legend state-filter", role: "group", "aria-label": "Show nodes by state" });
+    for (const [state, word] of Object.entries(NODE_STATES)) {
+      const number = h("strong", { class: "number" });
+      const item = h("button", { type: "button", class: "quiet", "aria-pressed": "false" }, h("i", { class: "dot", "data-state": state, "aria-hidden": "true" }), number, word.toLowerCase());
+      item.addEventListener("click", () => {
+        this.chosen = this.chosen === state ? null : state;
+        for (const [name, other] of this.items) setAttribute(other.item, "aria-pressed", name === this.chosen ? "true" : "false");
+        onChoose();
+      });
+      this.items.set(state, { item, number });
+      this.element.append(item);
+    }
+  }
+
+  update(nodes) {
+    for (const [state, { item, number }] of this.items) {
+      const inState = nodes.filter((node) => node.state === state).length;
+      show(item, inState > 0 || state === this.chosen);
+      setText(number, inState.toLocaleString("en-GB"));
+    }
+  }
+}
+
+class GroupTitle {
+  constructor(group) {
+    this.number = h("span", { class: "muted" });
+    this.element = h("h2", { class: "section nodes-title" }, group.name, " ", this.number);
+  }
+
+  update(group) {
+    setText(this.number, String(group.nodes.length));
+  }
+}
+
+/** What a node that renders nothing, and gives no reason, is about. */
+function quietText(node) {
+  if (node.state === "offline") return `Last seen ${moment(node.last_seen)}${node.left_job ? `, while it rendered frame ${node.left_frame}` : ""}.`;
+  return node.state === "idle" ? "Ready for frames." : "";
+}
+
+/** A node in five lines, always as high: a change inside moves nothing outside. */
+class NodeTile {
+  constructor(farm, node) {
     this.farm = farm;
-    this.node = node;
-    this.isWhole = heading === "h1";
-    this.name = this.isWhole ? h("span") : h("a", { href: `#/nodes/${encodeURIComponent(node.id)}` });
+    this.isSeen = false;
+    this.name = h("a", { href: `#/nodes/${encodeURIComponent(node.id)}` });
     this.pill = new Pill();
-    this.reason = h("p", { class: "why" });
-    this.job = h("a");
+    this.job = h("a", { class: "line" });
     this.frame = h("span", { class: "number" });
     this.bar = new ProgressBar("Progress of the frame");
-    this.work = h("div", { class: "node-work" }, h("p", { class: "spread" }, this.job, this.frame), this.bar.element);
-    this.machine = h("p", {});
-    this.facts = h("p", { class: "muted number" });
-    this.blenders = h("ul", { class: "blenders" });
-    this.tags = h("p", { class: "tags" });
-    this.probed = "";
-    const act = (verb) => () => farm.askNode(this.node.id, () => api.post(`/nodes/${encodeURIComponent(this.node.id)}/${verb}`));
-    this.drain = actionButton("Drain", act("drain"), "", "nodes");
-    this.drain.title = "Finish what it renders, then take nothing new";
-    this.resume = actionButton("Resume", act("enable"), "primary", "nodes");
-    this.disable = actionButton("Disable", act("disable"), "", "nodes");
-    this.disable.title = "Take nothing new, also after it was started again";
-    this.enable = actionButton("Enable", act("enable"), "primary", "nodes");
-    this.forgive = actionButton("Forgive", act("forgive"), "", "nodes");
-    this.forgive.title = "Forget its failures: jobs that keep away from it may use it again";
-    this.actions = h(
-      "div",
-      { class: "buttons", role: "group", "aria-label": `Actions for ${node.name}` },
-      this.enable,
-      this.resume,
-      this.drain,
-      this.disable,
-      this.forgive,
-    );
+    this.work = h("div", { class: "node-work" }, h("p", { class: "node-frame" }, this.job, this.frame), this.bar.element);
+    this.reason = h("p", { class: "why" });
+    this.quiet = h("p", { class: "muted" });
+    this.machine = h("p", { class: "line" });
+    this.blenders = h("p", { class: "line muted" });
+    this.facts = h("p", { class: "line muted number" });
+    this.actions = new NodeActions(farm, node, { kind: "quiet" });
     this.element = h(
       "article",
-      { class: "card node-card", "aria-label": `Node ${node.name}` },
-      h("div", { class: "spread" }, h(heading, { class: "node-name" }, this.name), this.pill.element),
-      this.reason,
-      this.work,
+      { class: "card node-card node-tile", "aria-label": `Node ${node.name}` },
+      h("div", { class: "node-top" }, h("h2", { class: "node-name line" }, this.name), this.pill.element),
+      h("div", { class: "node-now" }, this.work, this.reason, this.quiet),
       this.machine,
       this.blenders,
-      this.tags,
-      this.facts,
-      this.actions,
+      h("div", { class: "node-foot" }, this.facts, this.actions.element),
     );
+    this.update(node);
+    this.draw();
+  }
+
+  /** Whether it is in sight from now on. */
+  see(isSeen) {
+    this.isSeen = isSeen;
+    if (isSeen && this.isStale) this.draw();
   }
 
   update(node) {
     this.node = node;
-    const machine = node.machine;
+    this.isStale = true;
+    if (this.isSeen) this.draw();
+  }
+
+  draw() {
+    const { node } = this;
+    this.isStale = false;
     setText(this.name, node.name);
+    setAttribute(this.name, "title", node.name);
     this.pill.node(node.state);
-    setText(this.reason, [node.reason, changeText(node)].filter(Boolean).join(" "));
-    show(this.reason, this.reason.textContent !== "");
     show(this.work, node.job !== "");
     if (node.job !== "") {
-      const job = this.farm.jobs.get(node.job);
       const frame = node.frame === null ? "" : `/frames/${node.frame}`;
       setAttribute(this.job, "href", `#/jobs/${encodeURIComponent(node.job)}${frame}`);
-      setText(this.job, job?.name ?? `Job ${node.job}`);
+      setText(this.job, this.farm.jobs.get(node.job)?.name ?? `Job ${node.job}`);
       setText(this.frame, node.frame === null ? "preparing" : `frame ${node.frame} · ${percent(node.progress)}`);
       this.bar.update(node.progress);
     }
-    setText(
-      this.machine,
-      `${machine.cpu}, ${count(machine.cores, "core")}, ${bytes(machine.memory_bytes)} · ${machine.system}`,
-    );
-    setText(
-      this.facts,
-      node.state === "offline"
-        ? `${count(node.frames_done, "frame")} done${speedText(node)} · last seen ${moment(node.last_seen)}`
-        : `${count(node.frames_done, "frame")} done${speedText(node)} · load ${percent(node.load)} · ` +
-            `${bytes(node.memory_free_bytes)} memory and ${bytes(node.disk_free_bytes)} disk free`,
-    );
-    this.updateMachine(machine);
-    const isTaking = ["idle", "rendering", "joining", "unavailable"].includes(node.state);
-    keepFocus(this.actions, () => {
-      show(this.drain, isTaking);
-      show(this.disable, node.state !== "disabled");
-      show(this.resume, node.state === "draining");
-      show(this.enable, node.state === "disabled");
-      show(this.forgive, this.isWhole);
-    });
+    const reason = [node.reason, changeText(node)].filter(Boolean).join(" ");
+    // Where it renders and something is to be said of it, the sentence is a tip: the place is taken.
+    setAttribute(this.element, "title", reason || null);
+    setText(this.reason, node.job === "" ? reason : "");
+    show(this.reason, this.reason.textContent !== "");
+    setText(this.quiet, node.job === "" && !reason ? quietText(node) : "");
+    this.drawMachine(node);
+    const speed = speedOf(node);
+    setText(this.facts, `${count(node.frames_done, "frame")}${speed === null ? "" : ` · ${speed} ×`}`);
+    setAttribute(this.facts, "title", speed === null ? null : `${speed} times as fast as the farm's average node`);
+    this.actions.update(node);
   }
 
-  // Machines change rarely and cards are updated often: the lists are only rebuilt on a change.
-  updateMachine(machine) {
-    const probed = JSON.stringify([machine.blenders, machine.tags, machine.sandbox]);
-    if (probed === this.probed) return;
-    this.probed = probed;
-    this.blenders.replaceChildren(...machine.blenders.map((blender) => blenderItem(blender, this.isWhole)));
-    if (machine.blenders.length === 0) {
-      this.blenders.append(h("li", { class: "problem-text" }, "No Blender found on this machine."));
-    }
-    const sandbox = machine.sandbox === "none" ? [] : [`sandbox: ${machine.sandbox}`];
-    this.tags.replaceChildren(...[...machine.tags, ...sandbox].map((tag) => h("span", { class: "tag" }, tag)));
-    show(this.tags, this.tags.childElementCount > 0);
+  drawMachine({ machine }) {
+    // Views of events carry their machine anew each time; what it says changes rarely.
+    const gpus = new Set(machine.blenders.flatMap((blender) => blender.gpus.map((gpu) => gpu.name)));
+    const text = [machine.cpu, count(machine.cores, "core"), bytes(machine.memory_bytes)].join(" · ");
+    setText(this.machine, [...gpus, text].join(" · "));
+    setAttribute(this.machine, "title", this.machine.textContent);
+    const versions = machine.blenders.map((blender) => version(blender.version)).join(", ");
+    const limits = machine.blenders.reduce((sum, blender) => sum + blender.problems.length, 0);
+    const engines = new Set(machine.blenders.flatMap((blender) => blender.engines.map(engineWord)));
+    const blenders = versions ? `Blender ${versions} ${[...engines].join(", ")}` : "No usable Blender";
+    const parts = [blenders, limits ? count(limits, "limitation") : "", ...machine.tags];
+    setText(this.blenders, parts.filter(Boolean).join(" · "));
+    setAttribute(this.blenders, "title", this.blenders.textContent);
   }
-}
-
-/** When a machine that somebody works at takes frames again, or takes no more; "" when unknown. */
-function changeText(node) {
-  if (node.changes_at === null || node.changes_at === undefined) return "";
-  if (node.state === "unavailable") return `Renders again from ${moment(node.changes_at)}.`;
-  return node.state === "idle" || node.state === "rendering" ? `Renders until ${moment(node.changes_at)}.` : "";
-}
-
-/** " · twice as fast" and the like, from what the farm has learned; "" before that. */
-function speedText(node) {
-  const speed = node.speed ?? null;
-  if (speed === null) return "";
-  const rounded = Math.round(speed * 100) / 100;
-  return rounded === 1 ? " · average speed" : ` · ${rounded} × average speed`;
-}
-
-function blenderItem(blender, isWhole) {
-  const title = `Blender ${version(blender.version)}${blender.is_module ? " (bpy module)" : ""}`;
-  const able = [...blender.engines.map(engineWord), ...blender.capabilities].join(", ");
-  const item = h(
-    "li",
-    {},
-    h("strong", { title: blender.path }, title),
-    h("span", { class: "muted" }, able ? ` ${able}` : " no engine works"),
-  );
-  for (const gpu of blender.gpus) item.append(h("div", {}, `${gpu.name} (${gpu.backend})`));
-  if (blender.problems.length) {
-    item.append(
-      h(
-        "details",
-        { open: isWhole },
-        h("summary", {}, count(blender.problems.length, "limitation")),
-        h("ul", {}, ...blender.problems.map((problem) => h("li", {}, problem))),
-      ),
-    );
-  }
-  return item;
-}
-
-/** An engine's identifier as artists say it. */
-export function engineWord(engine) {
-  const words = {
-    CYCLES: "Cycles",
-    BLENDER_EEVEE: "EEVEE",
-    BLENDER_EEVEE_NEXT: "EEVEE",
-    BLENDER_WORKBENCH: "Workbench",
-  };
-  return words[engine] ?? engine;
 }

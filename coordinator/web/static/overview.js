@@ -7,7 +7,7 @@ import { h, KeyedList, setAttribute, setText, show } from "./dom.js";
 import { count, duration, moment, timeLeft, bytes } from "./format.js";
 import { isEnded } from "./farm.js";
 import { LoadChart } from "./load-chart.js";
-import { countsText, doneText, JobBar, Pill } from "./words.js";
+import { countsText, donePercent, doneText, JobBar, Pill } from "./words.js";
 
 /** Jobs of the farm, live. */
 export class Overview {
@@ -22,23 +22,36 @@ export class Overview {
       new JobSection(farm, "Queued", (job) => job.state === "queued"),
       new JobSection(farm, "Ended", isEnded, "ended"),
     ];
+    this.noNodes = h(
+      "p",
+      { class: "why" },
+      "No machine renders here yet: ",
+      h("a", { href: "#/nodes" }, "add a node"),
+      ". Jobs wait until there is one.",
+    );
     this.empty = h(
       "div",
       { class: "card empty" },
       h("h2", {}, "No jobs yet"),
       h("p", {}, "In Blender, choose Render ▸ Render Animation on Farm. Or in a terminal:"),
       h("pre", {}, "rendermill submit scene.blend"),
+      h("p", { "data-needs": "submit" }, "Or ", h("a", { href: "#/submit" }, "submit a scene from this browser"), "."),
+      this.noNodes,
     );
     this.older = actionButton("Show older jobs", () => farm.loadMoreJobs(), "", "");
     this.element = h(
       "div",
-      { class: "page" },
+      { class: "page overview" },
       h("h1", { class: "unseen" }, "Jobs"),
-      this.attention.element,
-      h("div", { class: "glance" }, this.figures.element, this.load.element),
-      this.empty,
-      ...this.sections.map((section) => section.element),
-      h("p", { class: "centred" }, this.older),
+      h(
+        "div",
+        { class: "overview-main" },
+        this.attention.element,
+        this.empty,
+        ...this.sections.map((section) => section.element),
+        h("p", { class: "centred" }, this.older),
+      ),
+      h("div", { class: "overview-side" }, this.figures.element, this.load.element),
     );
     this.update({ everything: true });
   }
@@ -46,6 +59,7 @@ export class Overview {
   update(changes) {
     if (changes.everything || changes.order || changes.nodes?.size || changes.jobs?.size) {
       this.figures.update(this.farm);
+      show(this.noNodes, this.farm.nodes.size === 0);
       this.attention.update();
     }
     if (changes.everything || changes.order) {
@@ -83,7 +97,7 @@ class Figures {
   constructor() {
     this.values = new Map();
     this.element = h("dl", { class: "figures", "aria-label": "The farm at a glance" });
-    for (const name of ["Rendering", "Nodes ready", "Open jobs", "Frames waiting", "Free disk"]) {
+    for (const name of ["Nodes rendering", "Nodes ready", "Open jobs", "Frames waiting", "Free disk"]) {
       const value = h("dd");
       this.values.set(name, value);
       this.element.append(h("div", {}, h("dt", {}, name), value));
@@ -99,7 +113,7 @@ class Figures {
     }
     let waiting = 0;
     for (const job of farm.jobs.values()) if (!isEnded(job)) waiting += job.counts.waiting;
-    setText(this.values.get("Rendering"), count(rendering, "node"));
+    setText(this.values.get("Nodes rendering"), rendering.toLocaleString("en-GB"));
     setText(this.values.get("Nodes ready"), `${online} of ${farm.nodes.size}`);
     setText(this.values.get("Open jobs"), farm.openJobs().toLocaleString("en-GB"));
     setText(this.values.get("Frames waiting"), waiting.toLocaleString("en-GB"));
@@ -110,7 +124,7 @@ class Figures {
 class JobSection {
   constructor(farm, title, belongs, id = null) {
     this.belongs = belongs;
-    this.rows = h("div", { class: "jobs" });
+    this.rows = h("div", { class: "jobs", "data-kind": id });
     this.number = h("span", { class: "muted" });
     this.element = h("section", {}, h("h2", { class: "section", id, tabindex: id === null ? null : -1 }, title, " ", this.number), this.rows);
     this.list = new KeyedList(this.rows, (job) => new JobCard(farm, job));
@@ -132,6 +146,7 @@ class JobCard {
     this.name = h("a", { href });
     this.pill = new Pill();
     this.bar = new JobBar();
+    this.percent = h("span", { class: "number job-percent" });
     this.done = h("span", { class: "number" });
     this.left = h("span");
     this.who = h("p", { class: "muted" });
@@ -146,23 +161,24 @@ class JobCard {
       h(
         "div",
         { class: "job-text" },
-        h("h3", { class: "job-title" }, this.name, this.pill.element),
+        h("div", { class: "job-top" }, h("h3", { class: "job-title" }, this.name, this.pill.element), this.controls.element),
         this.bar.element,
-        h("p", { class: "spread" }, this.done, this.left),
+        h("p", { class: "job-state" }, h("span", {}, this.percent, this.done), this.left),
         this.why,
         this.problem,
         this.work,
         this.who,
       ),
-      this.controls.element,
     );
   }
 
   update(job) {
     setText(this.name, job.name);
+    setAttribute(this.name, "title", job.name);
     this.pill.job(job);
     this.picture.update(job);
     this.bar.update(job);
+    setText(this.percent, donePercent(job));
     setText(this.done, doneText(job));
     setAttribute(this.done, "title", countsText(job.counts));
     setText(this.left, isEnded(job) ? tookText(job) : timeLeft(job));

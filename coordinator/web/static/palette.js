@@ -7,9 +7,13 @@ import { FRAME_STATES } from "./words.js";
 /** Colours that tell nodes apart: distinct for every kind of colour vision, see app.css. */
 export const NODE_COLOURS = 8;
 
+export const TEXT_PX = 15;
+/* Pixels of a rem on a laptop. */
+
 const NAMES = [
   ...Object.keys(FRAME_STATES),
   "ink",
+  "on-leased",
   "paper",
   "muted",
   "line",
@@ -45,6 +49,11 @@ export class Palette {
   read() {
     for (const [name, probe] of this.probes) this.colours[name] = getComputedStyle(probe).color;
   }
+}
+
+/** How much larger text is on this screen than on a laptop, see app.css: canvases keep up with it. */
+export function textScale() {
+  return parseFloat(getComputedStyle(document.documentElement).fontSize) / TEXT_PX;
 }
 
 /** Give a canvas its size in CSS pixels, sharp on every screen; returns its pen. */

@@ -3,13 +3,13 @@
 
 import * as api from "./api.js";
 import { h, setAttribute, setText, show } from "./dom.js";
-import { Palette, Redraw, sizeCanvas } from "./palette.js";
+import { FilmTrack } from "./film-track.js";
+import { Redraw, sizeCanvas, textScale } from "./palette.js";
 import { Reel } from "./reel.js";
 import { FRAME_STATES } from "./words.js";
 
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
 const STAGE_HEIGHT_PX = 520;
-const TRACK_HEIGHT_PX = 14;
 
 /** The player; `onFrame(frame)` is called when a person stops at a frame. */
 export class Player {
@@ -25,13 +25,12 @@ export class Player {
     this.dropped = 0;
     this.handle = 0;
     this.redraw = new Redraw(() => this.draw());
-    this.palette = new Palette(() => this.drawTrack());
     this.canvas = h("canvas", { class: "player-picture", role: "img", "aria-label": "Picture" });
     this.gap = h("p", { class: "player-gap" });
     this.stage = h("div", { class: "player-stage", tabindex: 0, role: "group", "aria-label": "Player" }, this.canvas, this.gap);
     this.play = h("button", { type: "button", class: "primary player-play" }, "Play");
     this.play.addEventListener("click", () => this.toggle());
-    this.track = h("canvas", { class: "player-track", "aria-hidden": "true" });
+    this.track = new FilmTrack();
     // Nothing to choose from until the frames are here.
     this.scrub = h("input", { type: "range", class: "player-scrub", min: 0, max: 0, step: 1, value: 0, disabled: true, "aria-label": "Frame" });
     this.scrub.addEventListener("input", () => {
@@ -57,7 +56,7 @@ export class Player {
       "div",
       { class: "player" },
       this.stage,
-      h("div", { class: "player-bar" }, this.scrub, this.track),
+      h("div", { class: "player-bar" }, this.scrub, this.track.element),
       h(
         "div",
         { class: "spread" },
@@ -73,14 +72,10 @@ export class Player {
         this.facts,
       ),
       h("p", { class: "muted hint" }, "Space plays and stops, arrow keys step, Home and End jump, Enter opens the frame at full size."),
-      this.palette.element,
     );
     this.stage.addEventListener("click", () => this.toggle());
     this.element.addEventListener("keydown", (event) => this.key(event));
-    this.resizing = new ResizeObserver(() => {
-      this.drawTrack();
-      this.redraw.ask();
-    });
+    this.resizing = new ResizeObserver(() => this.redraw.ask());
     this.resizing.observe(this.element);
     this.hide = () => document.hidden && this.pause();
     document.addEventListener("visibilitychange", this.hide);
@@ -90,7 +85,7 @@ export class Player {
     this.pause();
     this.redraw.cancel();
     this.reel.dispose();
-    this.palette.dispose();
+    this.track.dispose();
     this.resizing.disconnect();
     document.removeEventListener("visibilitychange", this.hide);
   }
@@ -111,14 +106,14 @@ export class Player {
     setAttribute(this.scrub, "max", Math.max(0, order.length - 1));
     this.scrub.disabled = order.length < 2;
     this.place = Math.min(this.place, Math.max(0, order.length - 1));
-    this.drawTrack();
+    this.track.set(order, frames);
     this.redraw.ask();
   }
 
-  /** Frames that changed. */
-  patch() {
-    this.drawTrack();
-    this.redraw.ask();
+  /** Frames that changed. The stage is drawn for those it shows, or loads ahead. */
+  patch(numbers) {
+    const moved = this.track.patch(numbers);
+    if (moved.some((place) => this.reel.isNear(this.place, place))) this.redraw.ask();
   }
 
   /** Stand at a frame, unless the film is playing. */
@@ -244,7 +239,7 @@ export class Player {
   paint(picture) {
     const most = this.stage.clientWidth;
     if (most === 0 || picture.naturalWidth === 0) return;
-    const scale = Math.min(most / picture.naturalWidth, STAGE_HEIGHT_PX / picture.naturalHeight);
+    const scale = Math.min(most / picture.naturalWidth, (STAGE_HEIGHT_PX * textScale()) / picture.naturalHeight);
     const width = Math.round(picture.naturalWidth * scale);
     const height = Math.round(picture.naturalHeight * scale);
     if (this.canvas.dataset.size !== `${width} ${height}`) {
@@ -254,21 +249,5 @@ export class Player {
     this.pen.imageSmoothingEnabled = scale < 3;
     this.pen.clearRect(0, 0, width, height);
     this.pen.drawImage(picture, 0, 0, width, height);
-  }
-
-  drawTrack() {
-    const width = this.element.clientWidth;
-    if (width === 0) return;
-    this.palette.read();
-    const pen = sizeCanvas(this.track, width, TRACK_HEIGHT_PX);
-    const total = Math.max(1, this.order.length);
-    const step = width / total;
-    this.order.forEach((number, index) => {
-      const { state } = this.frames.get(number);
-      if (state === "waiting") return;
-      pen.fillStyle = this.palette.colours[state];
-      const isLow = state === "failed" || state === "cancelled";
-      pen.fillRect(index * step, isLow ? TRACK_HEIGHT_PX / 2 : 0, Math.max(step, 0.5), isLow ? TRACK_HEIGHT_PX / 2 : TRACK_HEIGHT_PX);
-    });
   }
 }

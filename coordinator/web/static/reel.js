@@ -49,6 +49,12 @@ export class Reel {
     return kept?.isReady ? kept.image : null;
   }
 
+  /** Whether a frame at `other` is shown, or soon will be, by whoever looks at `place`. */
+  isNear(place, other) {
+    const ahead = (other - place + this.order.length) % Math.max(1, this.order.length);
+    return ahead < AHEAD[this.quality];
+  }
+
   /** Load what comes next, in the order in which it will be shown. */
   prepare(place, loops) {
     const wanted = Math.min(AHEAD[this.quality], this.order.length);

@@ -4,9 +4,8 @@ import * as api from "./api.js";
 import { actionButton } from "./controls.js";
 import { h, setText, show } from "./dom.js";
 import { bytes, count, percent } from "./format.js";
-import { engineWord } from "./nodes.js";
 import { blends, gatherDrop, gatherChosen, Upload } from "./upload.js";
-import { ProgressBar } from "./words.js";
+import { engineWord, ProgressBar } from "./words.js";
 
 const LOOK_MS = 700;
 const LISTED_MOST = 100;

@@ -4,12 +4,13 @@ import { h, setAttribute } from "./dom.js";
 
 /**
  * Tabs: `{ name, title, make }`, where `make()` resolves to an element; `again` makes it anew each
- * time. `onChoose(name)` is called when a person chooses one.
+ * time. `onChoose(name)` is called when a person chooses one, `onShown()` when its element is there.
  */
 export class Tabs {
-  constructor(tabs, label, onChoose) {
+  constructor(tabs, label, onChoose, onShown) {
     this.tabs = tabs;
     this.onChoose = onChoose;
+    this.onShown = onShown;
     this.made = new Map();
     this.chosen = -1;
     this.buttons = tabs.map((tab) =>
@@ -78,5 +79,6 @@ export class Tabs {
     if (this.chosen !== index) return;
     setAttribute(this.panel, "aria-busy", null);
     this.panel.replaceChildren(content);
+    this.onShown();
   }
 }

@@ -4,7 +4,7 @@
 import { Attempts, kindWord } from "./attempts.js";
 import { h, setAttribute, setText, show } from "./dom.js";
 import { clock, count, duration } from "./format.js";
-import { Palette, Redraw, sizeCanvas } from "./palette.js";
+import { Palette, Redraw, sizeCanvas, textScale } from "./palette.js";
 import { outcomeWord } from "./words.js";
 
 const NAME_PX = 120;
@@ -28,6 +28,8 @@ export class Timeline {
     this.range = null;
     this.view = null;
     this.chosen = -1;
+    this.names = NAME_PX;
+    this.axis = AXIS_PX;
     this.redraw = new Redraw(() => this.draw());
     this.palette = new Palette(() => this.redraw.ask());
     this.canvas = h("canvas", {
@@ -100,7 +102,7 @@ export class Timeline {
     this.canvas.addEventListener("wheel", (event) => {
       if (!event.ctrlKey && Math.abs(event.deltaX) < Math.abs(event.deltaY) && event.shiftKey) return;
       event.preventDefault();
-      const at = (event.clientX - this.canvas.getBoundingClientRect().left - NAME_PX) / this.room();
+      const at = (event.clientX - this.canvas.getBoundingClientRect().left - this.names) / this.room();
       if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) this.pan(event.deltaX / this.room());
       else this.zoom(event.deltaY < 0 ? ZOOM_STEP : 1 / ZOOM_STEP, Math.min(1, Math.max(0, at)));
     }, { passive: false });
@@ -171,15 +173,18 @@ export class Timeline {
   }
 
   room() {
-    return Math.max(1, (this.width ?? 0) - NAME_PX);
+    return Math.max(1, (this.width ?? 0) - this.names);
   }
 
   draw() {
     const width = this.body.clientWidth;
     if (width === 0 || this.view === null || this.spans.length === 0) return;
     this.width = width;
-    this.lane = Math.max(LANE_LEAST_PX, Math.min(LANE_MOST_PX, Math.floor(HEIGHT_WANTED_PX / this.lanes.length)));
-    const height = this.lanes.length * this.lane + AXIS_PX;
+    this.scale = textScale();
+    this.names = NAME_PX * this.scale;
+    this.axis = AXIS_PX * this.scale;
+    this.lane = Math.max(LANE_LEAST_PX, Math.min(Math.round(LANE_MOST_PX * this.scale), Math.floor((HEIGHT_WANTED_PX * this.scale) / this.lanes.length)));
+    const height = this.lanes.length * this.lane + this.axis;
     this.palette.read();
     const pen = sizeCanvas(this.canvas, width, height);
     const colours = this.palette.colours;
@@ -189,14 +194,14 @@ export class Timeline {
     this.drawAxis(pen, colours, height, scale);
     pen.save();
     pen.beginPath();
-    pen.rect(NAME_PX, 0, this.room(), height);
+    pen.rect(this.names, 0, this.room(), height);
     pen.clip();
     const gap = this.lane >= 14 ? 3 : 1;
     this.spans.forEach((span, index) => {
       const ended = span.ended ?? now;
       if (ended < start || span.started > end) return;
-      const x = NAME_PX + (span.started - start) * scale;
-      const y = AXIS_PX + this.laneOf.get(span.node) * this.lane;
+      const x = this.names + (span.started - start) * scale;
+      const y = this.axis + this.laneOf.get(span.node) * this.lane;
       const w = Math.max(1, (ended - span.started) * scale - (scale > 4 ? 1 : 0));
       const tall = this.lane - gap;
       pen.fillStyle = colours[stateOf(span)];
@@ -212,11 +217,11 @@ export class Timeline {
     pen.fillStyle = colours.muted;
     pen.textAlign = "left";
     pen.textBaseline = "middle";
-    pen.font = `${Math.min(13, Math.max(9, this.lane - 1))}px system-ui, sans-serif`;
+    pen.font = `${Math.min(13 * this.scale, Math.max(9, this.lane - 1))}px system-ui, sans-serif`;
     const every = Math.ceil(11 / this.lane);
     this.lanes.forEach((lane, index) => {
       if (index % every) return;
-      pen.fillText(shorten(pen, lane.name, NAME_PX - 10), 0, AXIS_PX + index * this.lane + this.lane / 2);
+      pen.fillText(shorten(pen, lane.name, this.names - 10), 0, this.axis + index * this.lane + this.lane / 2);
     });
     setAttribute(this.canvas, "aria-label", `Timeline of nodes and frames: ${this.summary.textContent}`);
   }
@@ -231,7 +236,7 @@ export class Timeline {
       pen.strokeStyle = colours.paper;
       pen.lineWidth = 1.5;
       pen.beginPath();
-      const from = Math.max(x, NAME_PX);
+      const from = Math.max(x, this.names);
       const to = Math.min(x + w, this.width);
       for (let at = from - tall; at < to; at += 6) {
         pen.moveTo(at, y + tall);
@@ -253,10 +258,10 @@ export class Timeline {
       pen.stroke();
     } else if (w >= 30 && tall >= 12 && !span.isCopy) {
       pen.fillStyle = span.outcome === "done" ? colours.paper : colours.ink;
-      pen.font = "11px system-ui, sans-serif";
+      pen.font = `${Math.min(11 * this.scale, this.lane - 3)}px system-ui, sans-serif`;
       pen.textAlign = "center";
       pen.textBaseline = "middle";
-      const left = Math.max(x, NAME_PX);
+      const left = Math.max(x, this.names);
       const right = Math.min(x + w, this.width);
       if (right - left >= 24) pen.fillText(String(span.frame), (left + right) / 2, y + tall / 2 + 0.5, right - left - 4);
     }
@@ -264,13 +269,13 @@ export class Timeline {
 
   drawAxis(pen, colours, height, scale) {
     const { start, end } = this.view;
-    const step = TICKS_SECONDS.find((seconds) => seconds * scale >= 90) ?? TICKS_SECONDS.at(-1);
-    pen.font = "12px system-ui, sans-serif";
+    const step = TICKS_SECONDS.find((seconds) => seconds * scale >= 90 * this.scale) ?? TICKS_SECONDS.at(-1);
+    pen.font = `${12 * this.scale}px system-ui, sans-serif`;
     pen.textAlign = "left";
     pen.textBaseline = "middle";
     const zone = new Date(start * 1000).getTimezoneOffset() * 60;
     for (let at = Math.ceil((start - zone) / step) * step + zone; at <= end; at += step) {
-      const x = Math.round(NAME_PX + (at - start) * scale) + 0.5;
+      const x = Math.round(this.names + (at - start) * scale) + 0.5;
       pen.strokeStyle = colours.line;
       pen.lineWidth = 1;
       pen.beginPath();
@@ -278,7 +283,7 @@ export class Timeline {
       pen.lineTo(x, height);
       pen.stroke();
       pen.fillStyle = colours.muted;
-      if (x + 60 < this.width) pen.fillText(clock(at, step), x + 4, AXIS_PX / 2 - 1);
+      if (x + 60 * this.scale < this.width) pen.fillText(clock(at, step), x + 4, this.axis / 2 - 1);
     }
   }
 
@@ -310,10 +315,10 @@ export class Timeline {
   spanAt(event) {
     if (this.view === null || !this.lane) return -1;
     const box = this.canvas.getBoundingClientRect();
-    const lane = this.lanes[Math.floor((event.clientY - box.top - AXIS_PX) / this.lane)];
+    const lane = this.lanes[Math.floor((event.clientY - box.top - this.axis) / this.lane)];
     if (lane === undefined) return -1;
     const second = (this.view.end - this.view.start) / this.room();
-    const at = this.view.start + (event.clientX - box.left - NAME_PX) * second;
+    const at = this.view.start + (event.clientX - box.left - this.names) * second;
     const now = Date.now() / 1000;
     let best = -1;
     let distance = 3 * second;

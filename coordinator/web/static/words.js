@@ -1,7 +1,7 @@
 // The words of states and settings, and the pills and bars that show them.
 
 import { h, setAttribute, setText } from "./dom.js";
-import { count } from "./format.js";
+import { count, percent } from "./format.js";
 import { frameTotal, isEnded } from "./farm.js";
 
 const JOB_STATES = {
@@ -22,11 +22,12 @@ export const FRAME_STATES = {
   waiting: "waiting",
 };
 
-const NODE_STATES = {
-  joining: "Joining",
-  idle: "Idle",
-  unavailable: "Not available",
+/** Word for each state of a node, in the order in which they are counted. */
+export const NODE_STATES = {
   rendering: "Rendering",
+  idle: "Idle",
+  joining: "Joining",
+  unavailable: "Not available",
   draining: "Draining",
   disabled: "Disabled",
   offline: "Offline",
@@ -109,7 +110,7 @@ export class JobBar {
 /** Progress of one thing, 0 to 1. */
 export class ProgressBar {
   constructor(label) {
-    this.fill = h("span", { class: "bar-part", "data-state": "leased" });
+    this.fill = h("span", { class: "bar-part bar-fill", "data-state": "leased" });
     this.element = h(
       "div",
       { class: "bar bar-thin", role: "progressbar", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100 },
@@ -119,7 +120,9 @@ export class ProgressBar {
 
   update(fraction) {
     const value = Math.round(100 * Math.min(1, Math.max(0, fraction)));
-    this.fill.style.width = `${value}%`;
+    // Not its width: that would lay out the page anew with every per cent.
+    const scale = `scaleX(${value / 100})`;
+    if (this.fill.style.transform !== scale) this.fill.style.transform = scale;
     setAttribute(this.element, "aria-valuenow", value);
   }
 }
@@ -132,7 +135,23 @@ export function countsText(counts) {
     .join(", ");
 }
 
+/** "34 %": the part of a job's frames that is done. */
+export function donePercent(job) {
+  return percent(job.counts.done / Math.max(1, frameTotal(job)));
+}
+
 /** "87 of 250 frames". */
 export function doneText(job) {
   return `${job.counts.done.toLocaleString("en-GB")} of ${count(frameTotal(job), "frame")}`;
+}
+
+/** An engine's identifier as artists say it. */
+export function engineWord(engine) {
+  const words = {
+    CYCLES: "Cycles",
+    BLENDER_EEVEE: "EEVEE",
+    BLENDER_EEVEE_NEXT: "EEVEE",
+    BLENDER_WORKBENCH: "Workbench",
+  };
+  return words[engine] ?? engine;
 }

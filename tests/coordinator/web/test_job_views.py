@@ -71,6 +71,64 @@ async def test_a_state_leaves_its_frames_bright_and_arrows_walk_over_them():
         await expect(button).to_have_attribute("aria-pressed", "false")
 
 
+async def test_what_changed_behind_another_tab_is_there_when_it_is_opened():
+    farm = small_farm()
+    async with visit(farm, where="#/jobs/job0000") as seen:
+        page = seen.page
+        await expect(page.locator(".tile")).to_have_count(3)
+        await page.get_by_role("tab", name="Watch").click()
+        await expect(page.get_by_role("slider", name="Frame", exact=True)).to_be_enabled()
+        farm.set_frame("job0000", 4, FrameState.DONE, pictures=True)
+        await expect(page.locator(".job-head .bar")).to_have_attribute("aria-valuenow", "4")
+        await page.get_by_role("tab", name="Frames").click()
+        await expect(page.locator(".tile")).to_have_count(4)
+
+
+async def test_a_frame_that_changed_is_painted_on_the_track_of_the_film():
+    farm = small_farm()
+    async with visit(farm, where="#/jobs/job0000/watch") as seen:
+        page = seen.page
+        await expect(page.get_by_role("slider", name="Frame", exact=True)).to_be_enabled()
+
+        async def colour(place: int) -> list[int]:
+            return await page.evaluate(
+                """place => {
+                    const track = document.querySelector(".player-track");
+                    const x = Math.round(track.width * (place + 0.5) / 6);
+                    return [...track.getContext("2d").getImageData(x, track.height - 2, 1, 1).data];
+                }""",
+                place,
+            )
+
+        empty = await colour(4)
+        done = await colour(0)
+        assert empty != done
+        farm.set_frame("job0000", 5, FrameState.DONE)
+
+        async def is_painted() -> bool:
+            return await colour(4) == done
+
+        await until(is_painted)
+        assert await colour(5) == empty
+        farm.set_frame("job0000", 5, FrameState.WAITING)
+
+        async def is_gone() -> bool:
+            return await colour(4) == empty
+
+        await until(is_gone)
+
+
+async def test_times_go_on_while_frames_are_finished():
+    farm = small_farm()
+    async with visit(farm, where="#/jobs/job0000/times") as seen:
+        page = seen.page
+        cells = page.locator(".chart-table").first.locator("tbody td")
+        await expect(cells.first).to_have_text("3")
+        farm.set_frame("job0000", 4, FrameState.DONE)
+        await expect(cells.first).to_have_text("4")
+        await expect(page.get_by_text("4 frames: half of them within")).to_be_visible()
+
+
 async def test_the_player_keeps_the_rate_of_the_scene_and_shows_gaps():
     farm = film_of(48, missing=(3,))
     farm.specs["job0000"] = dataclasses.replace(farm.specs["job0000"], fps=25.0)

@@ -319,6 +319,62 @@ async def test_nodes_are_filtered():
         await expect(page.locator(".node-card")).to_contain_text("Feature film, reel 3")
 
 
+async def test_a_node_out_of_sight_is_brought_up_to_date_when_it_is_scrolled_to():
+    farm = large_farm()
+    ids = list(farm.nodes)
+    async with visit(farm, where="#/nodes") as seen:
+        page = seen.page
+        near = page.locator(f".node-card:has(a[href='#/nodes/{ids[1]}'])")
+        far = page.locator(f".node-card:has(a[href='#/nodes/{ids[139]}'])")
+        await expect(near).to_contain_text("frame 6002")
+        farm.set_node(ids[139], frame=7777)
+        farm.set_node(ids[1], frame=6999)
+        await expect(near).to_contain_text("frame 6999")
+        # Told before, and not drawn: nobody sees it.
+        assert "frame 7777" not in (await far.text_content() or "")
+        await far.scroll_into_view_if_needed()
+        await expect(far).to_contain_text("frame 7777")
+        # From now on it is in sight, and live.
+        farm.set_node(ids[139], frame=8888)
+        await expect(far).to_contain_text("frame 8888")
+
+
+async def test_nodes_that_need_a_look_come_first_and_states_are_counted_and_chosen():
+    farm = large_farm()
+    async with visit(farm, where="#/nodes") as seen:
+        page = seen.page
+        titles = page.locator(".nodes-title")
+        await expect(titles).to_have_text(["Need a look 1", "At work or ready 198", "Not in use 1"])
+        await expect(page.locator(".node-card").first).to_contain_text("node-199")
+        states = page.get_by_role("group", name="Show nodes by state")
+        disabled = states.get_by_role("button", name="1 disabled")
+        await disabled.click()
+        await expect(page.locator(".node-card")).to_have_count(1)
+        await expect(page.locator(".node-card .why")).to_contain_text("Its cache disk is full")
+        await expect(page.locator(".node-map .dot")).to_have_count(0)
+        await disabled.click()
+        await expect(page.locator(".node-card")).to_have_count(200)
+        await expect(page.locator(".node-map .dot")).to_have_count(200)
+
+
+async def test_many_nodes_that_went_away_are_one_line_and_a_long_list_is_cut():
+    farm = small_farm()
+    for number in range(5):
+        farm.add_node(f"box-{number}", state=NodeState.OFFLINE, left_job="job0000", left_frame=1)
+    for number in range(7):
+        farm.add_job(f"Broken {number}", [FrameState.FAILED] * 50)
+    async with visit(farm) as seen:
+        lines = seen.page.locator(".attention-list li")
+        await expect(lines).to_have_count(4)
+        await seen.page.get_by_role("button", name="Show 4 more").click()
+        await expect(lines).to_have_count(8)
+        await expect(lines.last).to_contain_text(
+            "5 nodes went away while they rendered: box-0, box-1, box-2 and 2 more."
+        )
+        await seen.page.get_by_role("button", name="Show fewer").click()
+        await expect(lines).to_have_count(4)
+
+
 async def test_a_job_that_is_not_there_is_said_to_be_missing():
     async with visit(small_farm(), where="#/jobs/nothing") as seen:
         await expect(seen.page.get_by_role("alert")).to_have_text("There is no such job.")
