@@ -1,11 +1,13 @@
-"""Pictures of the status page for the documentation, of a real farm that renders the demo scene.
+"""Pictures of the status page for the documentation, of a real farm on an ordinary day.
 
     python scripts/screenshots_page.py [--folder docs/images] [--keep DIR]
 
-Starts a coordinator and two nodes on this machine, submits the demo scene (scripts/demo_scene.py)
-as jobs that are done, rendering and queued, and saves each page as ``page-NAME-light.png``,
-``-dark`` (both 1280 x 800) and ``-phone`` (390 x 844 at twice the pixels). Needs bpy, Chromium and
-Pillow; a picture that is larger than `PICTURE_MAX_BYTES` is an error.
+Starts a coordinator and two nodes on this machine and submits shots of the demo scene
+(scripts/demo_scene.py, scripts/screenshots_scenes.py): one that is done, one that renders, one with
+a frame that fails, one whose scouts are to be looked at, two that wait. Saves each page as
+``page-NAME-light.png``, ``-dark`` (both 1280 x 800) and ``-phone`` (390 x 844 at twice the pixels),
+and some as ``-wall`` (2560 x 1440, made smaller). Needs bpy, Chromium and Pillow; a picture that is
+larger than `PICTURE_MAX_BYTES` is an error.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -42,16 +45,24 @@ LOOKS: dict[str, dict[str, Any]] = {
         "has_touch": True,
         "is_mobile": True,
     },
+    "wall": {"viewport": {"width": 2560, "height": 1440}, "color_scheme": "dark"},
 }
+ON_THE_WALL = ("overview", "job", "nodes")
+WALL_SIZE = (1600, 900)
 FRAMES = 96
-DONE, RENDERING = "1-12", "13-96"
+DONE_FRAMES = 12
+FAILING = "7-12"
 SHOWN_FRAME = 8
+SUBMITTED = "mln_040_easel"
 NODES = ("atlas", "boreas")
+ARTIST = "mara"
 
 
-def quantised(data: bytes) -> bytes:
-    """Return a PNG as one with a palette, small enough. Raises ValueError when none is."""
+def quantised(data: bytes, size: tuple[int, int] | None = None) -> bytes:
+    """Return a PNG, of another size, with a palette and small enough. Raises ValueError."""
     picture = Image.open(io.BytesIO(data)).convert("RGB")
+    if size is not None:
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
     for colours in COLOURS:
         buffer = io.BytesIO()
         picture.quantize(colours, method=Image.Quantize.MEDIANCUT).save(
@@ -69,11 +80,11 @@ class Farm:
         self.farm = farm
         self.scene = scene
 
-    def submit(self, frames: str, *words: str) -> str:
-        """Submit frames of the scene and return the id of the job."""
+    def submit(self, shot: str, frames: str, *words: str) -> str:
+        """Submit frames of a shot and return the id of the job."""
         before = {job["id"] for job in self.jobs()}
         ran = self.farm.command(
-            "submit", str(self.scene / "mill.blend"), "--frames", frames, *words
+            "submit", str(self.scene / f"{shot}.blend"), "--frames", frames, *words
         )
         if ran.returncode != 0:
             raise SystemExit(f"submit failed:\n{ran.stdout}\n{ran.stderr}")
@@ -85,11 +96,11 @@ class Farm:
         found: list[dict[str, Any]] = self.farm.ask("GET", "/api/v1/jobs")["jobs"]
         return found
 
-    def wait_done(self, job: str, frames: int) -> None:
-        """Wait until so many frames of a job are done."""
+    def wait(self, job: str, **counts: int) -> None:
+        """Wait until a job has at least so many frames in these states."""
         end = time.monotonic() + JOB_SECONDS
-        while (view := self.farm.job(job))["counts"]["done"] < frames:
-            if view["state"] in ("failed", "cancelled") or time.monotonic() > end:
+        while any((view := self.farm.job(job))["counts"][s] < n for s, n in counts.items()):
+            if time.monotonic() > end:
                 raise SystemExit(f"the job does not get on: {view}")
             time.sleep(0.2)
 
@@ -105,6 +116,8 @@ class Photographer:
     async def take(self, name: str, where: str, shown: str, before: Any = None) -> None:
         """Save the page at ``where`` once ``shown`` is there; ``before(page)`` prepares it."""
         for look, options in LOOKS.items():
+            if look == "wall" and name not in ON_THE_WALL:
+                continue
             context = await self.browser.new_context(**options)
             try:
                 page = await context.new_page()
@@ -124,7 +137,10 @@ class Photographer:
                 )
                 # A form that scrolled to where it is filled shows its beginning.
                 await page.evaluate("scrollTo(0, 0)")
-                data = quantised(await page.screenshot(animations="disabled"))
+                data = quantised(
+                    await page.screenshot(animations="disabled"),
+                    WALL_SIZE if look == "wall" else None,
+                )
             finally:
                 await context.close()
             path = self.folder / f"page-{name}-{look}.png"
@@ -134,12 +150,16 @@ class Photographer:
 
 async def photograph_jobs(farm: Farm, camera: Photographer) -> None:
     """Make the jobs and save the pictures of all pages that show some; the jobs end up paused."""
-    done = farm.submit(DONE, "--name", "mill, first look")
-    farm.wait_done(done, 12)
-    rendering = farm.submit(RENDERING, "--name", "mill at dusk", "--priority", "80")
-    farm.submit("1-48", "--name", "mill, workshop only", "--tag", "workshop")
-    farm.submit("1-24:2", "--name", "mill, every other frame")
-    farm.wait_done(rendering, 4)
+    done = farm.submit("mln_010_establishing", f"1-{DONE_FRAMES}")
+    farm.wait(done, done=DONE_FRAMES)
+    failing = farm.submit("mln_060_fog", FAILING, "--trust-scripts")
+    farm.wait(failing, done=5, failed=1)
+    scouts = farm.submit("mln_020_sails", "1-24", "--scouts")
+    farm.wait(scouts, done=3)
+    rendering = farm.submit("mln_030_dusk", f"1-{FRAMES}", "--priority", "80")
+    farm.submit("mln_050_night", "1-48", "--tag", "workshop")
+    farm.submit("mln_040_easel", "1-24:2")
+    farm.wait(rendering, done=4)
     node = farm.farm.node(NODES[0])["id"]
     await camera.take("overview", "/", ".job-card img")
     await camera.take("job", f"/jobs/{rendering}", ".strip-cell img")
@@ -158,7 +178,7 @@ async def photograph(farm: Farm, folder: Path, has_jobs: bool) -> None:
 
     async def choose_scene(page: Page) -> None:
         await page.locator("#blend-folder").set_input_files(farm.scene)
-        await page.get_by_label("Which .blend is the scene?").select_option("mill.blend")
+        await page.get_by_label("Which .blend is the scene?").select_option(f"{SUBMITTED}.blend")
         await page.get_by_role("button", name="Use it").click()
         await expect(page.get_by_role("region", name="What to render")).to_be_visible(
             timeout=WAIT_MS
@@ -193,7 +213,13 @@ def main() -> None:
             check=True,
             stdout=subprocess.DEVNULL,
         )
+        subprocess.run(
+            [sys.executable, ROOT / "scripts" / "screenshots_scenes.py", scene],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         with LocalFarm(folder / "farm") as farm:
+            os.environ["LOGNAME"] = ARTIST
             farm.start_coordinator("--name", "Mill Lane Studio")
             for name in NODES:
                 farm.start_node(name, "--threads", "1", "--grace", "0")
