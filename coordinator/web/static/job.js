@@ -124,7 +124,12 @@ export class JobPage {
 
   /** A tab was opened: what stands on it is brought up to date. */
   shown() {
-    for (const view of this.stale) if (view.element.isConnected) this.fill(view);
+    for (const view of [...this.stale]) {
+      if (!view.element.isConnected) continue;
+      this.fill(view);
+      // Views that fetch what they show do so when something happened to the frames.
+      view.patch(new Set());
+    }
   }
 
   fill(view) {

@@ -167,3 +167,22 @@ def test_what_no_job_can_have_is_refused(changes: dict, sentence: str) -> None:
     with pytest.raises(FarmRefusal) as caught:
         farm.apply(JobChanged(job="nothing", priority=1))
     assert caught.value.kind is Refusal.UNKNOWN
+
+
+def test_a_picture_is_the_jobs_newest_until_its_frame_is_rendered_anew() -> None:
+    farm = Kept("a")
+    farm.submit(wanted=spec("1-2"))
+
+    def newest() -> int | None:
+        view = farm.farm.job_view("j", farm.now)
+        assert view is not None
+        return view.thumbnail_frame
+
+    farm.say("a", done(farm.held("a")[0], thumbnail="ab" * 32))
+    assert newest() == 1
+    farm.say("a", done(farm.held("a")[0]))
+    assert newest() == 1
+    farm.apply(RetryRequested(job="j", frames=(1,)))
+    assert newest() is None
+    farm.say("a", done(farm.held("a")[0], thumbnail="cd" * 32))
+    assert newest() == 1

@@ -8,6 +8,7 @@ from typing import Any
 
 from playwright.async_api import Page, expect
 from rendermill.protocol.states import FrameState
+from rendermill.protocol.views import AttemptSpan
 
 from .browser import NEEDS_CHROMIUM, WAIT_MS, until
 from .served_farm import ServedFarm, large_farm, render_history
@@ -82,6 +83,27 @@ async def test_what_changed_behind_another_tab_is_there_when_it_is_opened():
         await expect(page.locator(".job-head .bar")).to_have_attribute("aria-valuenow", "4")
         await page.get_by_role("tab", name="Frames").click()
         await expect(page.locator(".tile")).to_have_count(4)
+
+
+async def test_the_timeline_asks_again_for_what_happened_behind_another_tab():
+    farm = small_farm()
+    (node,) = farm.nodes
+    render_history(farm, "job0000", [node])
+    async with visit(farm, where="#/jobs/job0000/timeline") as seen:
+        page = seen.page
+        tries = len(farm.attempts["job0000"])
+        await expect(page.get_by_text(f"{tries} tries on 1 node")).to_be_visible()
+        await page.get_by_role("tab", name="Frames").click()
+        await expect(page.get_by_role("slider", name="Frames")).to_be_visible()
+        span = AttemptSpan(
+            frame=4, generation=1, epoch=77, node=0, started=farm.now, ended=farm.now + 1,
+            outcome="done",
+        )  # fmt: skip
+        farm.attempts["job0000"].append(span)
+        farm.set_frame("job0000", 4, FrameState.DONE)
+        await expect(page.locator(".job-head .bar")).to_have_attribute("aria-valuenow", "4")
+        await page.get_by_role("tab", name="Timeline").click()
+        await expect(page.get_by_text(f"{tries + 1} tries on 1 node")).to_be_visible()
 
 
 async def test_a_frame_that_changed_is_painted_on_the_track_of_the_film():
@@ -289,11 +311,12 @@ async def test_what_needs_a_person_stands_first_with_what_mends_it():
     async with visit(large_farm()) as seen:
         items = seen.page.locator(".attention-list li")
         await expect(items).to_have_count(4)
-        await expect(items.nth(0).get_by_role("link", name="Choose nodes")).to_be_visible()
+        choose = items.last.get_by_role("link", name="Choose nodes")
+        await expect(choose).to_be_visible()
         retry = items.filter(has_text="Feature film").get_by_role("button")
         await expect(retry).to_have_text("Retry 30")
-        await expect(items.last).to_contain_text("went away while it rendered frame 6003")
-        await items.nth(0).get_by_role("link", name="Choose nodes").click()
+        await expect(items.nth(2)).to_contain_text("went away while it rendered frame 6003")
+        await choose.click()
         await expect(seen.page.get_by_role("tab", name="Nodes")).to_have_attribute(
             "aria-selected", "true"
         )
