@@ -47,7 +47,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     },
     "wall": {"viewport": {"width": 2560, "height": 1440}, "color_scheme": "dark"},
 }
-ON_THE_WALL = ("overview", "job", "nodes")
+ON_THE_WALL = ("overview", "job")
 WALL_SIZE = (1600, 900)
 FRAMES = 96
 DONE_FRAMES = 12

@@ -4,7 +4,7 @@ import { isInNeed } from "./attention.js";
 import { h, KeyedList, setAttribute, show } from "./dom.js";
 import { NODE_STATES } from "./words.js";
 
-const FROM_NODES = 25;
+export const FROM_NODES = 25;
 /* Fewer are all in sight below. */
 
 /** The field. Screen readers and keyboards have the list of nodes, which says the same and more. */

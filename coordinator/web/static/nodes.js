@@ -4,7 +4,7 @@ import { isInNeed } from "./attention.js";
 import { h, KeyedList, setAttribute, setText, show } from "./dom.js";
 import { bytes, count, moment, percent, version } from "./format.js";
 import { changeText, NodeActions, speedOf } from "./node-card.js";
-import { NodeMap } from "./node-map.js";
+import { FROM_NODES, NodeMap } from "./node-map.js";
 import { engineWord, NODE_STATES, Pill, ProgressBar } from "./words.js";
 
 const AWAY = new Set(["disabled", "offline"]);
@@ -120,6 +120,7 @@ export class Nodes {
       ...group.nodes.map((node) => ({ key: node.id, node })),
     ]);
     this.list.set(items, (item) => item.key);
+    setAttribute(this.grid, "data-few", shown.length < FROM_NODES);
     this.map.update(filled.flatMap((group) => group.nodes));
     show(this.empty, all.length === 0);
     show(this.none, all.length > 0 && shown.length === 0);
