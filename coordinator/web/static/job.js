@@ -124,12 +124,14 @@ export class JobPage {
 
   /** A tab was opened: what stands on it is brought up to date. */
   shown() {
-    for (const view of [...this.stale]) {
-      if (!view.element.isConnected) continue;
-      this.fill(view);
-      // Views that fetch what they show do so when something happened to the frames.
-      view.patch(new Set());
-    }
+    for (const view of [...this.stale]) if (view.element.isConnected) this.renew(view);
+  }
+
+  renew(view) {
+    this.fill(view);
+    // Views that fetch what they show do so when something happened to the frames.
+    if (view.element.isConnected) view.patch(new Set());
+    else this.stale.add(view);
   }
 
   fill(view) {
@@ -157,7 +159,7 @@ export class JobPage {
     }
     if (!watched?.isLoaded) return;
     if (changes.everything) {
-      for (const view of this.views) this.fill(view);
+      for (const view of this.views) this.renew(view);
       this.viewer.set(watched.order, watched.frames);
       this.panel.update();
       this.openViewer();
