@@ -8,7 +8,7 @@ import { Logs } from "./logs.js";
 import { NodePage } from "./node.js";
 import { Nodes } from "./nodes.js";
 import { Overview } from "./overview.js";
-import { SignIn, signInFromAddress } from "./sign-in.js";
+import { isSignInAddress, SignIn, signInFromAddress } from "./sign-in.js";
 import { Submit } from "./submit.js";
 import { Account, cannotSee, forgetVisitor, meetVisitor } from "./visitor.js";
 
@@ -18,7 +18,7 @@ const CONNECTIONS = { connecting: "Connecting …", live: "Live", lost: "Reconne
 /** Pages by the first word of the address; each gets the words behind it. */
 const VIEWS = {
   nodes: (farm, [id]) => (id ? new NodePage(farm, id) : new Nodes(farm)),
-  logs: (farm, words) => new Logs(farm, words),
+  logs: (farm, words, go) => new Logs(farm, words, go),
   submit: (farm) => new Submit(farm),
 };
 
@@ -36,7 +36,11 @@ class App {
       this.drawTitle();
     });
     this.farm.addEventListener("connection", () => this.drawConnection());
-    window.addEventListener("hashchange", () => this.route());
+    window.addEventListener("hashchange", () => {
+      // The link of the coordinator, opened where the page is open already, loads nothing anew.
+      if (isSignInAddress()) this.startAnew();
+      else this.route();
+    });
     window.addEventListener("online", () => this.farm.reconnect());
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) this.farm.reconnect();
@@ -94,6 +98,16 @@ class App {
       return;
     }
     await this.enter();
+  }
+
+  /** Come in as whom the address names, whoever was here before. */
+  async startAnew() {
+    this.farm.stop();
+    this.view?.dispose();
+    this.view = null;
+    this.viewKey = "";
+    this.isIn = false;
+    await this.start();
   }
 
   async enter() {
@@ -158,12 +172,15 @@ class App {
       if (isNew) this.main.focus({ preventScroll: true });
     } else {
       this.farm.watch(null);
-      const key = page in VIEWS ? parts.join(" ") : "jobs";
+      const key = viewKeyOf(parts);
       if (this.viewKey !== key) {
         const hadView = this.viewKey !== "";
-        const view = page in VIEWS ? VIEWS[page](this.farm, parts.slice(1)) : new Overview(this.farm);
+        const go = (hash) => this.go(hash);
+        const view = page in VIEWS ? VIEWS[page](this.farm, parts.slice(1), go) : new Overview(this.farm);
         this.show(key, view);
         if (hadView) this.main.focus({ preventScroll: true });
+      } else {
+        this.view.open?.(parts.slice(1));
       }
     }
     const current = page in this.links ? page : "jobs";
@@ -217,6 +234,13 @@ class App {
     setAttribute(this.theme, "title", label);
     document.dispatchEvent(new Event("themechange"));
   }
+}
+
+/** What tells one view from another; the log's filter is part of its address, not another view. */
+function viewKeyOf(parts) {
+  const [page] = parts;
+  if (!(page in VIEWS)) return "jobs";
+  return page === "logs" ? page : parts.join(" ");
 }
 
 function storedTheme() {

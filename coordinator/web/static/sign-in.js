@@ -3,13 +3,20 @@
 import * as api from "./api.js";
 import { h, setText } from "./dom.js";
 
+const LINK = /^#token=([^&]+)(?:&to=(\/.*))?$/;
+
+/** Whether the address is a link that signs in. */
+export function isSignInAddress() {
+  return LINK.test(window.location.hash);
+}
+
 /**
  * Take a token out of the address (`#token=...`, with `&to=/jobs/...` for where to go then) and
  * sign in with it. The token leaves the address and the history before anything else happens.
  * Returns a problem to show, "" when there is none.
  */
 export async function signInFromAddress() {
-  const match = /^#token=([^&]+)(?:&to=(\/.*))?$/.exec(window.location.hash);
+  const match = LINK.exec(window.location.hash);
   if (match === null) return "";
   history.replaceState(null, "", `${window.location.pathname}#${match[2] ?? "/"}`);
   try {
