@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { actionButton, notify } from "./controls.js";
 import { h, setText, show } from "./dom.js";
 import { count } from "./format.js";
+import { may } from "./visitor.js";
 
 const MAX_NODES = 10_000;
 
@@ -61,5 +62,7 @@ export async function jobNodes(farm, jobId) {
     event.preventDefault();
     save.click();
   });
+  // Whoever may only look sees who renders it.
+  if (!may("steer")) for (const control of [most, tags, any, some, list]) control.disabled = true;
   return form;
 }
