@@ -231,11 +231,12 @@ export class Farm extends EventTarget {
     if (this.jobs.get(id) === before) this.setJob(job);
   }
 
-  /** The same for a node. */
+  /** The same for a node; resolves to the answer. */
   async askNode(id, ask) {
     const before = this.nodes.get(id);
     const node = await ask();
     if (this.nodes.get(id) === before) this.setNode(node);
+    return node;
   }
 
   removeJob(id) {
