@@ -1,5 +1,4 @@
-"""No serious finding of axe-core: every page in light, in dark and as wide as a phone; and everything
-is reached by keyboard."""
+"""No serious finding of axe-core on any page, in light, dark and phone width; all by keyboard."""
 
 from __future__ import annotations
 

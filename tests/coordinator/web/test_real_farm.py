@@ -32,7 +32,7 @@ pytestmark = [NEEDS_CHROMIUM, pytest.mark.timeout(900)]
 
 FILM_SCENES = ROOT / "tests" / "node" / "blender" / "film_scenes.py"
 WIDTH, HEIGHT = 48, 32
-RENDERED_MS = 50_000
+RENDERED_MS = 240_000
 """For frames of a real Blender, on a busy machine."""
 
 
@@ -309,7 +309,11 @@ async def test_a_node_that_a_job_keeps_away_from_is_forgiven(served, queue, clie
         await until(is_avoided)
         await when_node(served, "idle")
         before = len(begun(served, "avoiding"))
-        await go(page, f"/nodes/{atlas}")
+        await go(page, f"/jobs/{job}/nodes")
+        kept_away = page.get_by_role("tabpanel").get_by_role("listitem")
+        await expect(kept_away).to_contain_text("atlas until ")
+        await expect(kept_away).to_contain_text("3 frames failed there")
+        await kept_away.get_by_role("link", name="atlas").click()
         await page.get_by_role("button", name="Forgive", exact=True).click()
         await when_begun(served, "avoiding", before + 1)
         # Only the other may have it now: what atlas has begun is still taken, and nothing more.
