@@ -141,6 +141,8 @@ class FakeNode:
 
     name: str
     id: str = field(default_factory=lambda: secrets.token_hex(16))
+    incarnation: str = "load"
+    """One life of it: with another one it holds nothing of what it had."""
     gaps: list[float] = field(default_factory=list)
     """Seconds from `FrameDone` to the next `Assign`."""
     assigned: int = 0
@@ -256,7 +258,7 @@ class FakeNodes:
                     protocol=PROTOCOL_VERSION,
                     software="load",
                     node=node.id,
-                    incarnation="load",
+                    incarnation=node.incarnation,
                     name=node.name,
                     machine=MACHINE,
                 )

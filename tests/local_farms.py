@@ -1,4 +1,4 @@
-"""``scripts/local_farm.py`` for tests: scripts are no package."""
+"""``scripts/local_farm.py`` and ``scripts/fake_nodes.py`` for tests: scripts are no package."""
 
 from __future__ import annotations
 
@@ -22,3 +22,4 @@ def _load(name: str) -> ModuleType:
 
 
 local_farm = _load("local_farm")
+fake_nodes = _load("fake_nodes")

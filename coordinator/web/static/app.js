@@ -18,7 +18,7 @@ const CONNECTIONS = { connecting: "Connecting …", live: "Live", lost: "Reconne
 /** Pages by the first word of the address; each gets the words behind it. */
 const VIEWS = {
   nodes: (farm, [id]) => (id ? new NodePage(farm, id) : new Nodes(farm)),
-  logs: (farm, words) => new Logs(farm, words),
+  logs: (farm, words, go) => new Logs(farm, words, go),
   submit: (farm) => new Submit(farm),
 };
 
@@ -162,12 +162,15 @@ class App {
       if (isNew) this.main.focus({ preventScroll: true });
     } else {
       this.farm.watch(null);
-      const key = page in VIEWS ? parts.join(" ") : "jobs";
+      const key = viewKeyOf(parts);
       if (this.viewKey !== key) {
         const hadView = this.viewKey !== "";
-        const view = page in VIEWS ? VIEWS[page](this.farm, parts.slice(1)) : new Overview(this.farm);
+        const go = (hash) => this.go(hash);
+        const view = page in VIEWS ? VIEWS[page](this.farm, parts.slice(1), go) : new Overview(this.farm);
         this.show(key, view);
         if (hadView) this.main.focus({ preventScroll: true });
+      } else {
+        this.view.open?.(parts.slice(1));
       }
     }
     const current = page in this.links ? page : "jobs";
@@ -221,6 +224,13 @@ class App {
     setAttribute(this.theme, "title", label);
     document.dispatchEvent(new Event("themechange"));
   }
+}
+
+/** What tells one view from another; the log's filter is part of its address, not another view. */
+function viewKeyOf(parts) {
+  const [page] = parts;
+  if (!(page in VIEWS)) return "jobs";
+  return page === "logs" ? page : parts.join(" ");
 }
 
 function storedTheme() {

@@ -78,7 +78,12 @@ export class JobControls {
     this.remove = actionButton("Remove", async () => {
       const text = "The farm forgets the job and its frames. Files already delivered stay where they are.";
       if (!(await confirm(`Remove “${this.job.name}”?`, text, "Remove the job"))) return;
-      await api.remove(api.jobPath(this.job.id));
+      try {
+        await api.remove(api.jobPath(this.job.id));
+      } catch (error) {
+        // Somebody else was quicker: it is gone, as was wanted.
+        if (error.status !== 404) throw error;
+      }
       farm.removeJob(this.job.id);
       onRemoved?.();
     });

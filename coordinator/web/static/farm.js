@@ -171,7 +171,11 @@ export class Farm extends EventTarget {
       const isSameFarm = summary.farm_id === this.summary.farm_id;
       // A lower number is another history: a farm set up anew, or restored from a copy.
       if (!isSameFarm || summary.sequence < this.sequence) await this.load();
-      else this.summary = summary;
+      else {
+        this.summary = summary;
+        // A job that was opened while nobody answered.
+        if (this.watched?.isLoaded === false) await this.loadFrames();
+      }
     } catch (error) {
       if (error.status === 401) return;
       this.retryTimer = setTimeout(() => this.reconnect(), this.retryMs * (0.5 + Math.random()));
@@ -227,11 +231,12 @@ export class Farm extends EventTarget {
     if (this.jobs.get(id) === before) this.setJob(job);
   }
 
-  /** The same for a node. */
+  /** The same for a node; resolves to the answer. */
   async askNode(id, ask) {
     const before = this.nodes.get(id);
     const node = await ask();
     if (this.nodes.get(id) === before) this.setNode(node);
+    return node;
   }
 
   removeJob(id) {

@@ -3,7 +3,8 @@
 import * as api from "./api.js";
 import { actionButton, notify } from "./controls.js";
 import { h, setText, show } from "./dom.js";
-import { count } from "./format.js";
+import { count, moment } from "./format.js";
+import { may } from "./visitor.js";
 
 const MAX_NODES = 10_000;
 
@@ -48,6 +49,7 @@ export async function jobNodes(farm, jobId) {
   const form = h(
     "form",
     { class: "job-nodes" },
+    avoided(farm.jobs.get(jobId)?.avoids ?? []),
     h("label", { class: "check" }, any, " Any node that can render it"),
     h("label", { class: "check" }, some, " Only these"),
     filter,
@@ -61,5 +63,22 @@ export async function jobNodes(farm, jobId) {
     event.preventDefault();
     save.click();
   });
+  // Whoever may only look sees who renders it.
+  if (!may("steer")) for (const control of [most, tags, any, some, list]) control.disabled = true;
   return form;
+}
+
+/** Which nodes the job keeps away from by itself, why and until when; null when there is none. */
+function avoided(nodes) {
+  if (nodes.length === 0) return null;
+  const items = nodes.map((one) =>
+    h(
+      "li",
+      {},
+      h("a", { href: `#/nodes/${encodeURIComponent(one.node)}` }, one.name),
+      one.until === null ? " until it is forgiven" : ` until ${moment(one.until)}`,
+      `: ${one.reason}`,
+    ),
+  );
+  return h("div", { class: "avoided" }, h("p", {}, "Kept away from; the page of a node forgives it:"), h("ul", {}, ...items));
 }

@@ -150,7 +150,12 @@ export class JobPage {
     show(this.problem, this.problem.textContent !== "");
     show(this.head.element, job !== undefined);
     show(this.tabs.element, job !== undefined);
-    if (job === undefined) return;
+    if (job === undefined) {
+      // Nothing of a job that is gone can be looked at or rendered again.
+      this.panel.open(null);
+      if (this.viewer.element.open) this.viewer.element.close();
+      return;
+    }
     if (changes.everything || changes.order || changes.jobs?.has(this.id)) {
       this.title = job.name;
       this.head.update(job);

@@ -32,8 +32,13 @@ export class LogFeed {
     this.onFarm = (event) => {
       if (event.detail.everything) this.catchUp();
     };
+    this.onConnection = () => {
+      // What could not be fetched while nobody answered.
+      if (farm.connection === "live" && this.problem) this.load();
+    };
     farm.addEventListener("log", this.onEvent);
     farm.addEventListener("change", this.onFarm);
+    farm.addEventListener("connection", this.onConnection);
     this.load();
   }
 
@@ -41,6 +46,7 @@ export class LogFeed {
     this.run += 1;
     this.farm.removeEventListener("log", this.onEvent);
     this.farm.removeEventListener("change", this.onFarm);
+    this.farm.removeEventListener("connection", this.onConnection);
   }
 
   path(limit, rest) {
@@ -285,19 +291,26 @@ function marked(text, wanted) {
   return parts;
 }
 
-/** The page of logs: of everything, or of what the address names: `#/logs/job/ID/frame/7/node/ID`. */
+/** What an address behind `#/logs` names: `job/ID/frame/7/node/ID`, each or none of them. */
+function namedIn(words) {
+  const asked = {};
+  for (let at = 0; at + 1 < words.length; at += 2) asked[words[at]] = words[at + 1];
+  const frame = /^-?\d+$/.test(asked.frame ?? "") ? Number(asked.frame) : null;
+  return { job: asked.job ?? "", node: asked.node ?? "", frame };
+}
+
+/** The page of logs: of everything, or of what the address names. */
 export class Logs {
-  constructor(farm, words) {
+  /** `go(hash)` changes the address without leaving a step in the history. */
+  constructor(farm, words, go) {
     this.farm = farm;
+    this.go = go;
     this.title = "Logs";
-    const asked = {};
-    for (let at = 0; at + 1 < words.length; at += 2) asked[words[at]] = words[at + 1];
-    const frame = /^-?\d+$/.test(asked.frame ?? "") ? Number(asked.frame) : null;
-    this.panel = new LogPanel(farm, { job: "", node: "", frame: null });
+    this.chosen = namedIn(words);
+    this.panel = new LogPanel(farm, this.chosen);
     this.job = h("select", { id: "log-job" });
     this.node = h("select", { id: "log-node" });
-    this.frame = h("input", { type: "number", id: "log-frame", class: "short", value: frame });
-    this.chosen = { job: asked.job ?? "", node: asked.node ?? "", frame };
+    this.frame = h("input", { type: "number", id: "log-frame", class: "short", value: this.chosen.frame });
     this.job.addEventListener("change", () => this.choose({ job: this.job.value }));
     this.node.addEventListener("change", () => this.choose({ node: this.node.value }));
     this.frame.addEventListener("change", () => {
@@ -324,17 +337,26 @@ export class Logs {
       ),
     );
     this.drawChoices();
-    if (this.chosen.job || this.chosen.node || frame !== null) this.panel.narrow(this.chosen);
   }
 
   choose(changes) {
-    this.chosen = { ...this.chosen, ...changes };
     const words = [];
-    for (const [name, value] of Object.entries(this.chosen)) {
+    for (const [name, value] of Object.entries({ ...this.chosen, ...changes })) {
       if (value !== "" && value !== null) words.push(name, encodeURIComponent(value));
     }
-    history.replaceState(null, "", `#/${["logs", ...words].join("/")}`);
-    this.panel.narrow(this.chosen);
+    this.go(`#/${["logs", ...words].join("/")}`);
+  }
+
+  /** Show what the address names now. */
+  open(words) {
+    const named = namedIn(words);
+    if (JSON.stringify(named) === JSON.stringify(this.chosen)) return;
+    this.chosen = named;
+    this.drawChoices();
+    this.job.value = named.job;
+    this.node.value = named.node;
+    this.frame.value = named.frame ?? "";
+    this.panel.narrow(named);
   }
 
   drawChoices() {

@@ -142,9 +142,8 @@ class Settings {
 
   async patch(body) {
     try {
-      const node = await api.patch(`/nodes/${encodeURIComponent(this.id)}`, body);
+      const node = await this.farm.askNode(this.id, () => api.patch(`/nodes/${encodeURIComponent(this.id)}`, body));
       this.isTyped = false;
-      await this.farm.askNode(this.id, async () => node);
       this.fill(node);
     } catch (error) {
       setText(this.problem, error.message);

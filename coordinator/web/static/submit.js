@@ -1,13 +1,16 @@
 // Submit from the browser: drop a .blend or a folder, see what is in it, choose, queue.
 
 import * as api from "./api.js";
-import { actionButton } from "./controls.js";
+import { actionButton, notify } from "./controls.js";
 import { h, setText, show } from "./dom.js";
 import { bytes, count, percent } from "./format.js";
 import { blends, gatherDrop, gatherChosen, Upload } from "./upload.js";
+import { may } from "./visitor.js";
 import { engineWord, ProgressBar } from "./words.js";
 
 const LOOK_MS = 700;
+const GONE = 404;
+/* Of a draft: the coordinator keeps drafts for an hour, and not over a restart. */
 const LISTED_MOST = 100;
 const NAMED_MOST = 5;
 /* As many the node's sentence about them names itself. */
@@ -32,7 +35,7 @@ export class Submit {
     }
     this.drop = h(
       "div",
-      { class: "drop" },
+      { class: "drop", "data-needs": "submit" },
       h("h2", {}, "Drop a .blend or its folder here"),
       h(
         "p",
@@ -66,7 +69,8 @@ export class Submit {
     this.stop = actionButton("Stop", async () => this.reset(""), "", "submit");
     this.work = h("div", { class: "card", hidden: true }, this.status, this.bar.element, h("div", { class: "buttons" }, this.stop));
     this.choices = h("div");
-    this.element = h("div", { class: "page submit-page" }, h("h1", {}, "Submit a scene"), this.drop, this.problem, this.work, this.choices);
+    const only = may("submit") ? null : h("p", { class: "card" }, "You may look at this farm, not submit to it. Ask whoever runs it for a link that may.");
+    this.element = h("div", { class: "page submit-page" }, h("h1", {}, "Submit a scene"), only, this.drop, this.problem, this.work, this.choices);
   }
 
   update() {}
@@ -104,10 +108,26 @@ export class Submit {
       const blend = found.length === 1 ? found[0] : await this.chooseBlend(found);
       if (!isCurrent()) return;
       this.upload = new Upload(files, (progress) => isCurrent() && this.drawProgress(progress, files.length));
-      const listed = await this.upload.run();
-      if (!isCurrent()) return;
-      this.draft = await api.post("/drafts", { files: listed, blend });
-      this.look(isCurrent);
+      this.body = { files: await this.upload.run(), blend };
+      await this.begin(isCurrent);
+    } catch (error) {
+      if (isCurrent()) this.reset(error.message);
+    }
+  }
+
+  /** Have the farm look at what was sent. Throws ApiError and UploadError. */
+  async begin(isCurrent) {
+    if (!isCurrent()) return;
+    const draft = await this.upload.persist(() => api.post("/drafts", this.body));
+    if (!isCurrent()) return;
+    this.draft = draft;
+    this.look(isCurrent);
+  }
+
+  /** The farm has forgotten the draft and still has its files: it looks at them once more. */
+  async again(isCurrent) {
+    try {
+      await this.begin(isCurrent);
     } catch (error) {
       if (isCurrent()) this.reset(error.message);
     }
@@ -135,7 +155,8 @@ export class Submit {
     const part = total ? done / total : 1;
     this.bar.update(part);
     const word = stage === "hashing" ? "Reading" : "Sending";
-    setText(this.status, `${word} ${count(number, "file")}: ${bytes(done)} of ${bytes(total)} (${percent(part)})`);
+    const wait = stage === "waiting" ? ". The coordinator does not answer; this goes on when it does." : "";
+    setText(this.status, `${word} ${count(number, "file")}: ${bytes(done)} of ${bytes(total)} (${percent(part)})${wait}`);
   }
 
   async look(isCurrent) {
@@ -144,6 +165,10 @@ export class Submit {
     } catch (error) {
       // The coordinator restarted, or is gone for a moment: only the first forgets the draft.
       if (!isCurrent()) return;
+      if (error.status === GONE) {
+        await this.again(isCurrent);
+        return;
+      }
       if (error.status !== 0) {
         this.reset(error.message);
         return;
@@ -157,9 +182,14 @@ export class Submit {
     }
     if (state === "ready") {
       show(this.work, false);
-      this.form = new Choices(this.draft, () => this.reset(""));
-      this.choices.replaceChildren(this.form.element);
-      this.form.focus();
+      const form = new Choices(this.draft, () => this.reset(""), () => {
+        notify("The farm had forgotten this scene and looks at it again. Choose once more.", true);
+        this.choices.replaceChildren();
+        show(this.work, true);
+        this.again(isCurrent);
+      });
+      this.choices.replaceChildren(form.element);
+      form.focus();
       return;
     }
     show(this.bar.element, false);
@@ -193,8 +223,9 @@ function summaryText(scene) {
 
 /** What can be changed before the job is queued. */
 class Choices {
-  constructor(draft, onAgain) {
+  constructor(draft, onAgain, onForgotten) {
     this.draft = draft;
+    this.onForgotten = onForgotten;
     // The same for every try at this draft, so that a lost answer queues no second job.
     this.key = crypto.randomUUID();
     const select = (id, options) => h("select", { id }, ...options.map(([value, text]) => h("option", { value }, text)));
@@ -304,6 +335,10 @@ class Choices {
       const job = await api.postOnce(`/drafts/${this.draft.id}/submit`, choice, this.key);
       window.location.hash = `#/jobs/${encodeURIComponent(job.id)}`;
     } catch (error) {
+      if (error.status === GONE) {
+        this.onForgotten();
+        return;
+      }
       // Another choice is another job, and a key belongs to one.
       if (error.status !== 0) this.key = crypto.randomUUID();
       setText(this.problem, error.message);

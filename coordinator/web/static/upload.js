@@ -9,8 +9,8 @@ const ASK_MOST = 4096;
 const BATCH_BYTES = 8 * 1024 * 1024;
 const HEADER_BYTES = 40;
 const FILES_MOST = 100000;
-const ATTEMPTS = 4;
-const RETRY_MS = 1000;
+const RETRY_FIRST_MS = 500;
+const RETRY_MOST_MS = 5000;
 
 /** A problem with what was dropped; the message is for people. */
 export class UploadError extends Error {}
@@ -68,13 +68,22 @@ export function blends(files) {
     .map((one) => one.path);
 }
 
-/** One upload; `onProgress({ stage, done, total })` with the stages "hashing" and "sending". */
+/**
+ * One upload; `onProgress({ stage, done, total })` with the stages "hashing", "sending" and, while
+ * the coordinator does not answer, "waiting".
+ */
 export class Upload {
   constructor(files, onProgress) {
     this.files = files;
     this.onProgress = onProgress;
     this.isStopped = false;
     this.worker = null;
+    this.progress = { stage: "hashing", done: 0, total: 0 };
+  }
+
+  tell(progress) {
+    this.progress = progress;
+    this.onProgress(progress);
   }
 
   stop() {
@@ -109,13 +118,13 @@ export class Upload {
           if (data.problem) reject(new UploadError(data.problem));
           else if (data.hashed !== undefined) {
             done += data.hashed;
-            this.onProgress({ stage: "hashing", done, total });
+            this.tell({ stage: "hashing", done, total });
           } else {
             listed.push({ ...this.files[data.id], chunks: data.chunks });
             next();
           }
         };
-        this.onProgress({ stage: "hashing", done, total });
+        this.tell({ stage: "hashing", done, total });
         next();
       });
     } finally {
@@ -136,22 +145,22 @@ export class Upload {
     const names = [...places.keys()];
     const lacking = [];
     for (let at = 0; at < names.length; at += ASK_MOST) {
-      const { missing } = await api.post("/blobs/missing", { blobs: names.slice(at, at + ASK_MOST) });
+      const some = names.slice(at, at + ASK_MOST);
+      const { missing } = await this.persist(() => api.post("/blobs/missing", { blobs: some }));
       lacking.push(...missing);
     }
     const total = names.reduce((sum, name) => sum + places.get(name).length, 0);
     let done = total - lacking.reduce((sum, name) => sum + places.get(name).length, 0);
-    this.onProgress({ stage: "sending", done, total });
+    this.tell({ stage: "sending", done, total });
     let batch = [];
     let size = 0;
     for (const [index, name] of lacking.entries()) {
       batch.push(name);
       size += places.get(name).length;
       if (size < BATCH_BYTES && index + 1 < lacking.length) continue;
-      if (this.isStopped) throw new UploadError("The upload was stopped.");
       await this.sendBatch(batch.map((one) => [one, places.get(one)]));
       done += size;
-      this.onProgress({ stage: "sending", done, total });
+      this.tell({ stage: "sending", done, total });
       batch = [];
       size = 0;
     }
@@ -167,15 +176,24 @@ export class Upload {
       parts.push(header.buffer, file.slice(offset, offset + length));
     }
     const body = new Blob(parts);
-    for (let attempt = 1; ; attempt += 1) {
+    await this.persist(() => api.sendBytes("/blobs", body));
+  }
+
+  /**
+   * Ask until the coordinator answers, for what may happen twice: it may be restarting, and whoever
+   * waits can stop it. Throws ApiError when it refuses, UploadError once stopped.
+   */
+  async persist(ask) {
+    for (let wait = RETRY_FIRST_MS; ; wait = Math.min(2 * wait, RETRY_MOST_MS)) {
+      if (this.isStopped) throw new UploadError("The upload was stopped.");
       try {
-        await api.sendBytes("/blobs", body);
-        return;
+        return await ask();
       } catch (error) {
         // 0: no answer. Anything else will not mend by asking again.
-        if (error.status !== 0 || attempt === ATTEMPTS || this.isStopped) throw error;
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS * attempt));
+        if (error.status !== 0) throw error;
+        this.onProgress({ ...this.progress, stage: "waiting" });
       }
+      await new Promise((resolve) => setTimeout(resolve, wait));
     }
   }
 }

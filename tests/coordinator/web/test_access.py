@@ -1,11 +1,11 @@
-"""Every page in light and dark: no serious finding of axe-core, and everything by keyboard."""
+"""No serious finding of axe-core on any page, in light, dark and phone width; all by keyboard."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 from rendermill.protocol.messages import Assign, FrameStarted, LogLines
 
 from ..film_node import CAN_ENCODE, FILM, REQUIRES, work
@@ -32,9 +32,29 @@ TABS = {
 HOSTILE = '<img src=x onerror="window.hacked=1"> & 🎬'
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
+}
+
+
+async def serious(page: Page) -> list[str]:
+    """Return what axe-core finds on the page as it is.
+
+    It is inserted by the debugger, outside of what the content security policy governs.
+    """
+    result = await axe.Axe().run(page)
+    return [
+        f"{one['id']}: {one['help']} {[n['target'] for n in one['nodes'][:3]]}"
+        for one in result.response["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("look", LOOKS)
 async def test_no_page_has_a_serious_finding(
-    coordinator: Any, farm: Any, scene: Any, make_node: Any, scheme: str
+    coordinator: Any, farm: Any, scene: Any, make_node: Any, look: str
 ) -> None:
     film = scene("1-3", name="a film", film=FILM, requires=REQUIRES)
     await film.upload(farm)
@@ -51,13 +71,15 @@ async def test_no_page_has_a_serious_finding(
         await node.send(LogLines(lines=(HOSTILE, "Warning: something"), frame=None))
         found: dict[str, list[str]] = {}
         async with seated(
-            coordinator.url, coordinator.token, color_scheme=scheme, reduced_motion="reduce"
+            coordinator.url, coordinator.token, reduced_motion="reduce", **LOOKS[look]
         ) as seat:
             page = seat.page
             for where, shown in (
                 ("#/", ".job-card"),
                 (f"#/jobs/{job.id}", ".job-head"),
                 (f"#/jobs/{job.id}/frames/1", ".frame-panel"),
+                (f"#/jobs/{job.id}/frames/1/full", ".viewer"),
+                (f"#/jobs/{job.id}/frames/2", ".frame-panel"),
                 ("#/nodes", ".node-card"),
                 (f"#/nodes/{node.node}", ".node-page .history tbody tr"),
                 ("#/logs", ".log-line"),
@@ -70,39 +92,35 @@ async def test_no_page_has_a_serious_finding(
                 if where.startswith("#/nodes/"):
                     await page.get_by_text("Tags and hours").click()
                     await expect(page.get_by_label("Renders at")).to_be_visible()
-                # Inserted by the debugger, outside of what the content security policy governs.
-                result = await axe.Axe().run(page)
-                found[where] = [
-                    f"{one['id']}: {one['help']} {[n['target'] for n in one['nodes'][:3]]}"
-                    for one in result.response["violations"]
-                    if one["impact"] in ("serious", "critical")
-                ]
+                found[where] = await serious(page)
+            await page.evaluate("where => { location.hash = where }", f"#/jobs/{job.id}")
+            await page.get_by_role("button", name="Cancel").click()
+            await expect(page.get_by_role("dialog")).to_be_visible()
+            found["a question"] = await serious(page)
+            await page.get_by_role("button", name="Keep it").click()
+            await page.get_by_role("button", name="Render again").click()
+            await expect(page.locator(".notice.problem")).to_be_visible()
+            found["a problem"] = await serious(page)
             assert {where: some for where, some in found.items() if some} == {}
             assert await page.evaluate("window.hacked") is None
             assert await page.locator("main img[src=x]").count() == 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_signing_in_has_no_serious_finding(coordinator: Any, scheme: str) -> None:
+@pytest.mark.parametrize("look", LOOKS)
+async def test_signing_in_has_no_serious_finding(coordinator: Any, look: str) -> None:
     # What was asked for before is refused when it arrives behind the end of the session.
     ended = (refused(401),)
     async with seated(
         coordinator.url,
         coordinator.token,
-        color_scheme=scheme,
         reduced_motion="reduce",
         expected=ended,
+        **LOOKS[look],
     ) as seat:
         await seat.page.get_by_role("button", name="Sign out").click()
         await expect(seat.page.locator(".sign-in")).to_be_visible()
         await expect(seat.page.get_by_role("alert")).not_to_be_empty()
-        result = await axe.Axe().run(seat.page)
-        serious = [
-            one["help"]
-            for one in result.response["violations"]
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert serious == []
+        assert await serious(seat.page) == []
 
 
 async def test_everything_is_reached_by_keyboard(

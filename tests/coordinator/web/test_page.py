@@ -64,16 +64,6 @@ async def test_a_visitor_without_a_token_gets_the_form_and_a_wrong_token_a_sente
         await expect(page.get_by_role("heading", name="Shot 1")).to_be_visible()
 
 
-async def test_a_link_opened_where_the_page_is_open_already_signs_in():
-    async with small_farm().serve() as url, opened() as seat:
-        page = seat.page
-        await page.goto(url)
-        await expect(page.get_by_role("heading", name="Sign in to the farm")).to_be_visible()
-        await page.goto(f"{url}/#token={TOKEN}&to=/nodes")
-        await expect(page.get_by_role("heading", name="Nodes")).to_be_visible()
-        assert page.url == f"{url}/#/nodes"
-
-
 async def test_the_whole_link_may_be_typed_for_the_token():
     async with small_farm().serve() as url, opened() as seat:
         page = seat.page

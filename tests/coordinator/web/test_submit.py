@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
 
-from ...local_farms import local_farm
 from .browser import NEEDS_CHROMIUM, Seat, refused, seated
 
 axe = pytest.importorskip(
@@ -21,13 +20,6 @@ axe = pytest.importorskip(
 pytestmark = NEEDS_CHROMIUM
 LOOKED_MS = 240_000
 """A node starts a Blender to look at a scene."""
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, known_blenders: Path) -> Iterator[Any]:
-    """A farm of processes with one node and its Blender."""
-    with local_farm.local_farm(tmp_path_factory.mktemp("farm"), answers=known_blenders) as farm:
-        yield farm
 
 
 @pytest.fixture
@@ -130,7 +122,7 @@ async def test_what_is_clicked_happens_on_a_node_that_renders(served: Any, folde
             await expect(page.get_by_role("tabpanel")).to_contain_text(text)
         # A drained node lets the frame wait; one that is resumed renders it.
         await page.get_by_role("link", name="Nodes", exact=True).click()
-        card = page.locator(".node-card")
+        card = page.get_by_role("article", name="Node atlas")
         await card.get_by_role("button", name="Drain").click()
         await expect(card.locator(".pill")).to_have_text("Draining")
         await page.evaluate("where => { location.hash = where }", f"#/jobs/{job}/frames/7")
