@@ -18,7 +18,7 @@ from typing import Any
 import bpy
 
 from . import compat, needs
-from .paths import in_pieces
+from .paths import all_of
 from .steps import PAUSE, Steps
 
 MARGIN_FRAMES = 2
@@ -191,7 +191,7 @@ def whole_cache_steps() -> Steps[bool]:
         for settings in bpy.data.particles
     ):
         return True
-    for item in in_pieces(bpy.data.objects):
+    for item in all_of(bpy.data.objects):
         if any(
             modifier.type == "PARTICLE_INSTANCE" and modifier.use_path
             for modifier in item.modifiers

@@ -8,7 +8,7 @@ from typing import Any
 
 import bpy
 
-from .paths import in_pieces, iterate_node_trees, label_of
+from .paths import all_of, iterate_node_trees, label_of
 from .steps import PAUSE, Steps
 
 
@@ -52,7 +52,7 @@ def freestyle_scripts(scene: Any) -> Iterator[str]:
 def _animated() -> Iterator[tuple[Any, Callable[[], str]]]:
     """Yield what may have drivers, and what gives its name; most have none, and need no name."""
     for name in _ANIMATED:
-        for owner in in_pieces(getattr(bpy.data, name, ())):
+        for owner in all_of(getattr(bpy.data, name, [])):
             yield owner, partial(label_of, owner)
             keys = getattr(owner, "shape_keys", None)
             if keys is not None:

@@ -15,7 +15,7 @@ from ...protocol.manifest import path_problem
 from ...protocol.scene import CapturedScene
 from . import repairs
 from .findings import Finding, Findings, Repair, Severity, count_of, listed
-from .paths import in_pieces, is_windows_absolute, label_of, resolve
+from .paths import all_of, is_windows_absolute, label_of, resolve
 from .snapshot import relative_paths_without_base
 from .steps import PAUSE, elsewhere
 
@@ -184,7 +184,7 @@ def check_missing_data(scene: Any, captured: CapturedScene) -> Findings:
 def _data_blocks() -> Iterator[Any]:
     for kind in bpy.data.bl_rna.properties:
         if kind.type == "COLLECTION":
-            yield from in_pieces(getattr(bpy.data, kind.identifier))
+            yield from all_of(getattr(bpy.data, kind.identifier))
 
 
 def check_readable(scene: Any, captured: CapturedScene) -> Findings:

@@ -14,7 +14,7 @@ import bpy
 
 from ...protocol.job import Capability, Device
 from . import compat
-from .paths import in_pieces
+from .paths import all_of
 from .steps import PAUSE, Steps, at_once
 
 _ALEMBIC = (".abc",)
@@ -193,7 +193,7 @@ def _data_needs() -> Steps[set[Capability]]:
     )
     if movies or clips or strips:
         needed.add(Capability.FFMPEG)
-    for item in in_pieces(bpy.data.objects):
+    for item in all_of(bpy.data.objects):
         for modifier in item.modifiers:
             if modifier.type == "FLUID" and modifier.show_render and not item.hide_render:
                 needed.add(Capability.FLUID)

@@ -157,7 +157,7 @@ def walk_slots() -> Iterator[PathSlot | None]:
     for scene in bpy.data.scenes:
         yield from _scene_slots(scene)
     yield None
-    for owner in in_pieces(bpy.data.objects):
+    for owner in all_of(bpy.data.objects):
         yield from _object_slots(owner)
         yield None
     for owner, tree in iterate_node_trees():
@@ -169,20 +169,13 @@ def walk_slots() -> Iterator[PathSlot | None]:
             yield PathSlot(camera, label_of(camera), PathKind.FILE, camera, "custom_filepath", used)
 
 
-def in_pieces(collection: Any) -> Iterator[Any]:
-    """Yield the data-blocks of a collection of `bpy.data`, for callers that pause in between.
+def all_of(collection: Any) -> list[Any]:
+    """Return the data-blocks of a collection of `bpy.data`, for callers that pause in between.
 
-    Blender's own iterator would crash where the data-block it stands on was removed meanwhile; here
-    one that is gone raises ReferenceError when it is used, and some may be missed.
+    Blender's own iterator would crash where the data-block it stands on was removed meanwhile; one
+    of this list raises ReferenceError when it is used. Takes 7 ms for 100,000.
     """
-    start = 0
-    while piece := collection[start : start + _PIECE]:
-        yield from piece
-        start += _PIECE
-
-
-_PIECE = 256
-"""Data-blocks looked up at once."""
+    return collection[:]
 
 
 def _library_slots() -> Iterator[PathSlot]:
@@ -193,7 +186,7 @@ def _library_slots() -> Iterator[PathSlot]:
 
 
 def _image_slots() -> Iterator[PathSlot | None]:
-    for image in in_pieces(bpy.data.images):
+    for image in all_of(bpy.data.images):
         yield None
         if image.source in ("GENERATED", "VIEWER") or not image.filepath:
             continue
@@ -332,7 +325,7 @@ def walk_point_caches() -> Iterator[tuple[Any, str, Any] | None]:
         if scene.rigidbody_world is not None:
             label = f"Rigid body world of {label_of(scene)}"
             yield scene, label, scene.rigidbody_world.point_cache
-    for owner in in_pieces(bpy.data.objects):
+    for owner in all_of(bpy.data.objects):
         for modifier in owner.modifiers:
             if modifier.type not in ("CLOTH", "SOFT_BODY", "DYNAMIC_PAINT"):
                 continue
@@ -374,11 +367,11 @@ def iterate_node_trees() -> Iterator[tuple[Any, Any]]:
     """Yield the owning datablock and the tree of every node tree; groups own themselves."""
     owners = ("materials", "worlds", "lights", "textures", "linestyles", "scenes")
     for collection in owners:
-        for owner in in_pieces(getattr(bpy.data, collection)):
+        for owner in all_of(getattr(bpy.data, collection)):
             tree = getattr(owner, "node_tree", None)
             if tree is not None:
                 yield owner, tree
-    for group in in_pieces(bpy.data.node_groups):
+    for group in all_of(bpy.data.node_groups):
         yield group, group
 
 

@@ -18,7 +18,7 @@ from . import repairs
 from .cache_frames import frames_of_bake, frames_of_fluid, frames_of_point_cache
 from .dependencies import disk_cache_folder
 from .findings import Repair
-from .paths import in_pieces, is_too_wide, label_of, resolve, walk_point_caches
+from .paths import all_of, is_too_wide, label_of, resolve, walk_point_caches
 from .steps import PAUSE, Steps, elsewhere
 
 
@@ -60,7 +60,7 @@ def unbaked_steps(scene: Any, frames: tuple[int, ...]) -> Steps[list[Unbaked]]:
             is_used = shown.has(owner) and _moves(owner, cache)
         if is_used:
             suspects += _point_cache_suspects(owner, label, cache, frames)
-    for item in in_pieces(bpy.data.objects):
+    for item in all_of(bpy.data.objects):
         for modifier in item.modifiers:
             is_domain = modifier.type == "FLUID" and modifier.fluid_type == "DOMAIN"
             if not (is_domain or modifier.type == "NODES") or not modifier.show_render:

@@ -6,7 +6,7 @@ folder, for either may lie on a drive that does not answer. It returns what it h
 
     def size_steps(scene) -> Steps[int]:
         paths = []
-        for image in in_pieces(bpy.data.images):
+        for image in all_of(bpy.data.images):
             paths.append(image.filepath)
             yield PAUSE
         return (yield from elsewhere(lambda: sum(map(os.path.getsize, paths))))
