@@ -98,10 +98,8 @@ def pack(packing: Packing) -> dict[str, Any]:
             if label.startswith("Saving"):
                 saving, saved = wall, True
             else:
-                known = longest.get(label.split(":", maxsplit=1)[0], (0.0, 0.0, 0.0, ""))
-                longest[label.split(":", maxsplit=1)[0]] = max(
-                    known, (processor, wall, starved, label)
-                )
+                kind, taken = label.partition(":")[0], (processor, wall, starved, label)
+                longest[kind] = max(longest.get(kind, taken), taken)
             if step is None:
                 is_over = True
                 break
