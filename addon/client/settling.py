@@ -69,13 +69,20 @@ def settle(path: Path) -> bool:
 
 
 class _Addresses:
-    """The addresses of one file. Made whole before anything is written."""
+    """The addresses of one file. Made whole before anything is written.
+
+    The blocks are gone through again for each purpose and never kept: a large scene has a million,
+    and Python's collections of garbage would hold Blender up to look at each of them.
+    """
 
     def __init__(self, data: mmap.mmap, layout: Layout) -> None:
         self._data = data
         self._layout = layout
-        self._blocks = list(iterate_blocks(data, layout))
-        dna = next((block for block in self._blocks if block.code == b"DNA1"), None)
+        dna = None
+        # To its end, where that is not what it should be nothing is written.
+        for block in self._blocks():
+            if block.code == b"DNA1" and dna is None:
+                dna = block
         if dna is None:
             raise BrokenBlend("it has no DNA1 block")
         structs = read_structs(self._payload(dna), 8, is_little=True)
@@ -88,60 +95,64 @@ class _Addresses:
         self._id_session = [id_.fields[name] for name in _SESSION_FIELDS if name in id_.fields]
         self._scopes: list[dict[int, int]] = []
         """For each data-block and what follows it: address of a DATA block -> new number."""
-        self._scope_of: list[int] = []
         self._ids: dict[int, int] = {}
         self._elsewhere: dict[int, int] = {}
         """Addresses of DATA blocks as seen from outside their scope: Blender finds nothing there,
         and finds the same nothing from everywhere."""
-        self._keys: list[bytes] = []
-        """For each block, what its number is made from."""
         self._frozen: set[int] = set()
         self._pointer_arrays: set[int] = set()
         self._name_blocks()
         self._look_at_raw()
+
+    def _blocks(self) -> Iterator[Block]:
+        return iterate_blocks(self._data, self._layout)
 
     def _payload(self, block: Block) -> bytes:
         return self._data[block.payload : block.payload + block.length]
 
     # --- names ---
 
-    def _name_blocks(self) -> None:
+    def _named(self) -> Iterator[tuple[Block, bytes, int]]:
+        """Give each block with what its number is made from, and the number of its scope."""
         used: set[bytes] = set()
         owner = b""
         counts: dict[tuple[int, int], int] = {}
-        data_addresses: set[int] = set()
-        for block in self._blocks:
+        scope = -1
+        for block in self._blocks():
             if not 0 <= block.sdna < len(self._structs):
                 raise BrokenBlend("a block is of a struct that the file does not describe")
             if block.code == b"DATA":
-                if not self._scopes:
+                if scope < 0:
                     raise BrokenBlend("it begins with data of nothing")
                 # Which one of its struct and length: a modifier more does not rename the rest.
                 kind = (block.sdna, block.length)
                 counts[kind] = counts.get(kind, 0) + 1
                 name = self._structs[block.sdna].name.encode()
-                key = b"%s/%s/%d/%d" % (owner, name, block.length, counts[kind])
+                yield block, b"%s/%s/%d/%d" % (owner, name, block.length, counts[kind]), scope
+                continue
+            owner = self._owner_key(block) if self._is_id(block) else block.code
+            while owner in used:
+                # Linked from two libraries, or a block that comes more than once.
+                owner += b"'"
+            used.add(owner)
+            counts = {}
+            scope += 1
+            yield block, owner, scope
+
+    def _name_blocks(self) -> None:
+        for block, key, scope in self._named():
+            if block.code == b"DATA" and block.address:
                 number = _number(key)
-                self._keys.append(key)
-                self._scopes[-1].setdefault(block.address, number)
+                self._scopes[scope].setdefault(block.address, number)
                 self._elsewhere.setdefault(block.address, number)
-                data_addresses.add(block.address)
-            else:
-                is_id = self._is_id(block)
-                owner = self._owner_key(block) if is_id else block.code
-                while owner in used:
-                    # Linked from two libraries, or a block that comes more than once.
-                    owner += b"'"
-                used.add(owner)
-                self._keys.append(owner)
-                counts = {}
-                self._scopes.append({})
-                if is_id and block.address:
-                    if block.address in self._ids:
-                        self._frozen.add(block.address)
-                    self._ids[block.address] = _number(owner)
-            self._scope_of.append(len(self._scopes) - 1)
-        self._frozen |= self._ids.keys() & data_addresses
+            if block.code == b"DATA":
+                continue
+            self._scopes.append({})
+            if block.address and self._is_id(block):
+                if block.address in self._ids:
+                    self._frozen.add(block.address)
+                self._ids[block.address] = _number(key)
+        self._frozen |= self._ids.keys() & self._elsewhere.keys()
         self._frozen.add(0)
 
     def _is_id(self, block: Block) -> bool:
@@ -159,20 +170,21 @@ class _Addresses:
     # --- raw data ---
 
     def _look_at_raw(self) -> None:
-        known = self._ids.keys() | self._elsewhere.keys()
-        known.discard(0)
-        for index, block in enumerate(self._blocks):
+        # Not one set of both: to make it would hold up every other thread.
+        ids, elsewhere = self._ids.keys(), self._elsewhere.keys()
+        for index, block in enumerate(self._blocks()):
             if block.code == b"DNA1" or block.sdna in self._shapes or block.length < 8:
                 continue
             words = self._words(block, _PROBE_WORDS)
-            if known.isdisjoint(words):
+            if ids.isdisjoint(words) and elsewhere.isdisjoint(words):
                 continue
             words = self._words(block, block.length // 8)
             is_array = block.length % 8 == 0 and block.sdna == 0
+            known = {word for word in words if word in ids or word in elsewhere}
             if is_array and all(word in known or _may_be_pointer(word) for word in words):
                 self._pointer_arrays.add(index)
             else:
-                self._frozen.update(known.intersection(words))
+                self._frozen |= known
 
     def _words(self, block: Block, most: int) -> tuple[int, ...]:
         count = min(most, block.length // 8)
@@ -183,8 +195,8 @@ class _Addresses:
     def rewrite(self) -> None:
         """Write the new numbers into the file."""
         address = struct.Struct("<Q")
-        for index, block in enumerate(self._blocks):
-            scope = self._scopes[self._scope_of[index]]
+        for index, (block, place, scope_number) in enumerate(self._named()):
+            scope = self._scopes[scope_number]
             at = block.header + self._layout.address_offset
             if block.code != b"DATA" and not self._is_id(block):
                 # File settings and the like: one of each, to which nothing points.
@@ -198,7 +210,6 @@ class _Addresses:
                 for offset in self._id_session:
                     start = block.payload + offset
                     self._data[start : start + 4] = bytes(4)
-            place = self._keys[index]
             if index in self._pointer_arrays:
                 shape = struct.Struct(f"<{block.length // 8}Q")
                 self._rewrite_words(shape, block.payload, scope, place)

@@ -18,6 +18,8 @@ from typing import Any
 import bpy
 
 from . import compat, needs
+from .paths import all_of
+from .steps import PAUSE, Steps
 
 MARGIN_FRAMES = 2
 """Kept on both sides: point caches look one frame ahead, a speed pass one back and one ahead."""
@@ -77,9 +79,12 @@ def spans_of(scene: Any, frames: tuple[int, ...]) -> FrameSpans | None:
 
 
 def cut_point_cache(files: Iterable[str], spans: FrameSpans | None) -> list[str]:
-    """Return the files of point caches that are needed: all caches of a folder at once."""
+    """Return the files of point caches that are needed: all caches of a folder at once.
+
+    ``spans`` is to be None where the whole of them is read, see `whole_cache_steps`.
+    """
     files = list(files)
-    if spans is None or _reads_whole_caches():
+    if spans is None:
         return files
     by_cache: dict[str, list[str]] = {}
     for path in files:
@@ -179,14 +184,18 @@ def _cache_name(name: str) -> str:
     return name if match is None else name[: match.start(1)] + name[match.end(1) :]
 
 
-def _reads_whole_caches() -> bool:
-    """Whether particles are drawn along the way they went, for which every frame is read."""
-    objects: Any = bpy.data.objects
-    return any(
+def whole_cache_steps() -> Steps[bool]:
+    """Return whether particles are drawn along their way, for which every frame is read."""
+    if any(
         settings.type == "EMITTER" and settings.render_type == "PATH"
         for settings in bpy.data.particles
-    ) or any(
-        modifier.type == "PARTICLE_INSTANCE" and modifier.use_path
-        for item in objects
-        for modifier in item.modifiers
-    )
+    ):
+        return True
+    for item in all_of(bpy.data.objects):
+        if any(
+            modifier.type == "PARTICLE_INSTANCE" and modifier.use_path
+            for modifier in item.modifiers
+        ):
+            return True
+        yield PAUSE
+    return False

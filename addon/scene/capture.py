@@ -10,6 +10,7 @@ import getpass
 import os
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ from ...protocol.manifest import check_path
 from ...protocol.scene import CapturedScene, MissingFile, SceneFile
 from . import colours, needs, outputs
 from .cache_frames import spans_of
-from .dependencies import Dependencies, find_dependencies
+from .dependencies import Dependencies, dependency_steps
 from .snapshot import UNTITLED
+from .steps import Steps, at_once, elsewhere
 from .tree import Tree, plant
 
 
@@ -37,14 +39,13 @@ class CaptureError(ValueError):
     """The open scene cannot become a job; the message says why and what to do."""
 
 
-def capture(
+def capture_steps(
     source: Any,
     *,
     kind: JobKind,
     frames: str | None = None,
     snapshot: Path | None = None,
     dependencies: Dependencies | None = None,
-    tree: Tree | None = None,
     name: str = "",
     priority: int = PRIORITY_NORMAL,
     order: FrameOrder = FrameOrder.FORWARD,
@@ -55,7 +56,7 @@ def capture(
     nodes: tuple[str, ...] = (),
     max_nodes: int = 0,
     scouts: bool = False,
-) -> CapturedScene:
+) -> Steps[CapturedScene]:
     """Return the scene of ``source`` (a Scene, or a Context) as a job with all its files.
 
     ``frames`` is a range in the grammar of `protocol.frames`; without it an animation has the
@@ -63,20 +64,23 @@ def capture(
     `snapshot.save_snapshot`); without it the saved file itself travels, which lacks unsaved
     changes. ``film_frames``: of a film the frames are wanted, too. ``nodes``: ids of the nodes that
     may render it; none: any. ``max_nodes``, ``scouts``: as in `JobSpec`. ``dependencies`` may be
-    found beforehand, step by step, with the `cache_frames.spans_of` the frames, and so may their
-    ``tree`` (of `blend_path` and those files).
+    found beforehand, with the `cache_frames.spans_of` the frames.
 
     Raises `CaptureError` and `protocol.frames.FrameRangeError`.
     """
     scene: Any = getattr(source, "scene", None) or source
     wanted = frame_numbers(scene, kind, frames)
-    numbers = _frames_left(scene, kind, wanted)
+    numbers = yield from _frames_left(scene, kind, wanted)
     blend = blend_path()
     if snapshot is None and not bpy.data.filepath:
         raise CaptureError("The file has never been saved, and there is no snapshot to send.")
-    found = dependencies or find_dependencies(spans_of(scene, numbers))
-    tree = tree or plant(blend, found.files)
+    found = dependencies
+    if found is None:
+        found = Dependencies(spans_of(scene, numbers))
+        yield from dependency_steps(found)
+    tree, files, missing = yield from elsewhere(partial(_travelling, blend, snapshot, found))
     film = outputs.film(scene, numbers, film_frames) if kind is JobKind.ANIMATION else None
+    capabilities = yield from needs.capability_steps(scene, makes_film=film is not None)
     warnings = list(found.warnings)
     if snapshot is None and bpy.data.is_dirty:
         warnings.append("The open file has changes that are not saved and will not be rendered.")
@@ -91,7 +95,7 @@ def capture(
             blender=_blender_version(),
             engine=scene.render.engine,
             device=needs.device(scene),
-            capabilities=needs.capabilities(scene, makes_film=film is not None),
+            capabilities=capabilities,
             tags=tags,
             nodes=nodes,
         ),
@@ -110,13 +114,13 @@ def capture(
         order=order,
         max_nodes=max_nodes,
         scouts=scouts,
-        colour_configuration=_colour_configuration(tree),
+        colour_configuration=_colour_configuration(tree, found.colour_configuration),
         client=f"rendermill {__version__}, Blender {bpy.app.version_string}",
     )
     return CapturedScene(
         spec=spec,
-        files=_scene_files(tree, blend, snapshot, found),
-        missing=(*found.missing, *_refused(tree, found), *_twins(tree, blend, found)),
+        files=files,
+        missing=missing,
         warnings=tuple(warnings),
         scratch=snapshot.parent if snapshot is not None else None,
         blend=blend if bpy.data.filepath else "",
@@ -124,20 +128,35 @@ def capture(
     )
 
 
-def _colour_configuration(tree: Tree) -> str:
+capture = at_once(capture_steps)
+"""`capture_steps` in one go: returns a `CapturedScene`."""
+
+
+def _travelling(
+    blend: str, snapshot: Path | None, found: Dependencies
+) -> tuple[Tree, tuple[SceneFile, ...], tuple[MissingFile, ...]]:
+    """Return where everything stands, the files that travel, and those that do not."""
+    tree = plant(blend, found.files)
+    _blend_place(tree, blend)
+    files = _scene_files(tree, blend, snapshot, found)
+    return tree, files, (*found.missing, *_refused(tree, found), *_twins(tree, blend, found))
+
+
+def _colour_configuration(tree: Tree, configuration: str) -> str:
     """Return the configuration of this Blender as `JobSpec` names it."""
-    configuration = colours.configuration()
     if configuration.startswith(colours.BUILT_IN):
         return configuration
     # One with a name that cannot travel is among the missing files.
     return tree.places.get(configuration, "")
 
 
-def _frames_left(scene: Any, kind: JobKind, frames: tuple[int, ...]) -> tuple[int, ...]:
+def _frames_left(scene: Any, kind: JobKind, frames: tuple[int, ...]) -> Steps[tuple[int, ...]]:
     """Return the frames that are rendered: without *Overwrite*, none that is there already."""
     if kind is not JobKind.ANIMATION or scene.render.use_overwrite:
         return frames
-    there = outputs.frames_there(scene, frames)
+    paths = outputs.frame_paths(scene, frames)
+    empty_too = scene.render.use_placeholder
+    there = yield from elsewhere(lambda: outputs.frames_there(paths, empty_too=empty_too))
     left = tuple(frame for frame in frames if frame not in there)
     if not left:
         raise CaptureError(

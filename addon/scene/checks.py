@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from . import colours, compat, needs, repairs, simulations
 from .code_checks import check_add_ons, check_python
 from .farm_checks import check_farm
 from .file_checks import check_missing_data, check_missing_files, check_readable, check_unsaved
-from .findings import Finding, Repair, RepairError, Severity
+from .findings import Finding, Findings, Repair, RepairError, Severity
 from .output_checks import (
     check_absolute_outputs,
     check_film,
@@ -28,6 +28,7 @@ from .output_checks import (
     check_same_names,
     check_shared_names,
 )
+from .steps import PAUSE, Steps, elsewhere, in_one_go
 
 __all__ = ["Finding", "Repair", "RepairError", "Severity", "check"]
 
@@ -40,34 +41,42 @@ def check(
     ``nodes`` are all nodes of the farm, where those are known: what none of them has is told too.
     """
     found: list[Finding] = []
-    for _ in iterate_check(found, scene, captured, nodes):
-        pass
+    in_one_go(check_steps(found, scene, captured, nodes))
     return found
 
 
-def iterate_check(
+def check_steps(
     found: list[Finding],
     scene: Any,
     captured: CapturedScene,
     nodes: Iterable[NodeView] | None = None,
-) -> Iterator[None]:
-    """As `check`, into an empty list, in short steps: for callers with a time budget.
-
-    The scene must stay as it is until the last step; the list is in order after that one.
-    """
+) -> Steps[None]:
+    """As `check`, into an empty list, which is in order after the last step."""
     for look in CHECKS:
-        found += look(scene, captured)
-        yield
+        yield from _gather(found, look(scene, captured))
+        yield PAUSE
     if nodes is not None:
-        found += check_nodes(scene, captured, nodes)
-        yield
+        yield from _gather(found, check_nodes(scene, captured, nodes))
     order = list(Severity)
     found.sort(key=lambda finding: order.index(finding.severity))
 
 
-def check_nodes(
-    scene: Any, captured: CapturedScene, nodes: Iterable[NodeView]
-) -> Iterator[Finding]:
+def _gather(found: list[Finding], looking: Findings) -> Steps[None]:
+    """Keep what a check finds and pass on its steps: it is not paused but where it says so."""
+    answer = None
+    try:
+        while True:
+            item = looking.send(answer)
+            answer = None
+            if isinstance(item, Finding):
+                found.append(item)
+            else:
+                answer = yield item
+    except StopIteration:
+        return
+
+
+def check_nodes(scene: Any, captured: CapturedScene, nodes: Iterable[NodeView]) -> Findings:
     """What the scene asks for that no node of the farm has: see `farm_checks`."""
     offers: dict[str, Callable[[Any], Repair | None]] = {
         "no_gpu": repairs.use_processors,
@@ -78,7 +87,7 @@ def check_nodes(
         yield replace(finding, repair=offer(scene)) if offer is not None else finding
 
 
-def check_camera(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_camera(scene: Any, captured: CapturedScene) -> Findings:
     """A scene without a camera cannot be rendered, unless its sequencer is."""
     for part in needs.rendered_scenes(scene):
         bound = any(marker.camera is not None for marker in part.timeline_markers)
@@ -94,7 +103,7 @@ def check_camera(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
         )
 
 
-def check_view_layers(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_view_layers(scene: Any, captured: CapturedScene) -> Findings:
     """At least one view layer must be enabled for rendering."""
     if not captured.spec.view_layers and not compat.renders_sequencer(scene):
         yield Finding(
@@ -107,7 +116,7 @@ def check_view_layers(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
         )
 
 
-def check_engine(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_engine(scene: Any, captured: CapturedScene) -> Findings:
     """Engines of add-ons are on no node."""
     for part in needs.rendered_scenes(scene):
         engine = part.render.engine
@@ -121,10 +130,10 @@ def check_engine(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
             )
 
 
-def check_simulations(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_simulations(scene: Any, captured: CapturedScene) -> Findings:
     """Simulations must be baked over the frames of the job."""
     frames = parse_frames(captured.spec.frames)
-    for item in simulations.unbaked(scene, frames):
+    for item in (yield from simulations.unbaked_steps(scene, frames)):
         yield Finding(
             Severity.WARNING if item.is_partly else Severity.ERROR,
             f"{item.label} {item.reason}.",
@@ -137,7 +146,7 @@ def check_simulations(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
         )
 
 
-def check_sequencer(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_sequencer(scene: Any, captured: CapturedScene) -> Findings:
     """The sequencer takes the place of the scene when it has strips."""
     if not compat.renders_sequencer(scene):
         return
@@ -158,7 +167,7 @@ def check_sequencer(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
             )
 
 
-def check_compositor(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_compositor(scene: Any, captured: CapturedScene) -> Findings:
     """Compositor nodes that read view layers which are not rendered, or write nothing."""
     nodes = [] if compat.renders_sequencer(scene) else list(needs.compositor_nodes(scene))
     if not nodes:
@@ -186,7 +195,7 @@ def check_compositor(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
         )
 
 
-def check_single_layer(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_single_layer(scene: Any, captured: CapturedScene) -> Findings:
     """Render Single Layer depends on which view layer a window shows."""
     if scene.render.use_single_layer and len(captured.spec.view_layers) > 1:
         yield Finding(
@@ -199,11 +208,15 @@ def check_single_layer(scene: Any, captured: CapturedScene) -> Iterator[Finding]
         )
 
 
-def check_colour_configuration(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_colour_configuration(scene: Any, captured: CapturedScene) -> Findings:
     """Another colour configuration than Blender's own goes with the scene, if it can."""
     configuration = os.environ.get("OCIO", "")
     is_named = configuration.startswith(colours.BUILT_IN)
-    if configuration and not is_named and not os.path.isfile(configuration):
+    if (
+        configuration
+        and not is_named
+        and not (yield from elsewhere(lambda: os.path.isfile(configuration)))
+    ):
         yield Finding(
             Severity.WARNING,
             f"The colour configuration {configuration} (OCIO) does not exist.",
@@ -220,7 +233,7 @@ def check_colour_configuration(scene: Any, captured: CapturedScene) -> Iterator[
         )
 
 
-def check_device(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_device(scene: Any, captured: CapturedScene) -> Findings:
     """A scene that asks for a GPU waits for a node with one, even if here it ran on the CPU."""
     if captured.spec.requires.device.value != "gpu":
         return
@@ -238,7 +251,7 @@ def check_device(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
         )
 
 
-def check_warnings(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_warnings(scene: Any, captured: CapturedScene) -> Findings:
     """What was noticed while the scene was captured."""
     for sentence in captured.warnings:
         yield Finding(Severity.WARNING, sentence, id="warning")
@@ -246,7 +259,7 @@ def check_warnings(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
         yield Finding(Severity.INFO, sentence, id="note")
 
 
-CHECKS: tuple[Callable[[Any, CapturedScene], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[Any, CapturedScene], Findings], ...] = (
     check_camera,
     check_view_layers,
     check_engine,

@@ -4,15 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import bpy
 
 from ...protocol.scene import CapturedScene
 from . import embedded_python
-from .findings import Finding, Severity, count_of, listed
+from .findings import Finding, Findings, Severity, count_of, listed
 from .paths import iterate_node_trees, label_of
+from .steps import PAUSE
 
 _CHANGES_FRAMES = (
     *("frame_change_pre", "frame_change_post", "render_pre", "render_init"),
@@ -24,11 +24,11 @@ _BLENDERS_OWN = ("bpy", "bl_", "_bl", "cycles", "rna_", "keyingsets", "_bpy")
 """Beginnings of the names of modules that every Blender brings along."""
 
 
-def check_python(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_python(scene: Any, captured: CapturedScene) -> Findings:
     """Python in the file is blocked on nodes unless the artist vouches for it."""
     if captured.spec.trust_scripts:
         return
-    drivers = list(embedded_python.blocked_drivers())
+    drivers = yield from embedded_python.blocked_drivers()
     if drivers:
         names = listed([f"{who} ({expression})" for who, expression in drivers])
         yield Finding(
@@ -58,16 +58,17 @@ def check_python(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
         )
 
 
-def check_add_ons(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_add_ons(scene: Any, captured: CapturedScene) -> Findings:
     """Nodes and handlers of add-ons: no node of the farm has those installed."""
     yield from _foreign_nodes()
     yield from _foreign_handlers()
 
 
-def _foreign_nodes() -> Iterator[Finding]:
+def _foreign_nodes() -> Findings:
     found: dict[str, list[str]] = {}
     lost: list[str] = []
     for owner, tree in iterate_node_trees():
+        yield PAUSE
         if owner.users == 0:
             continue
         add_on = _add_on_of(type(tree))
@@ -99,7 +100,7 @@ def _foreign_nodes() -> Iterator[Finding]:
         )
 
 
-def _foreign_handlers() -> Iterator[Finding]:
+def _foreign_handlers() -> Findings:
     found: dict[str, set[str]] = {}
     for name in _CHANGES_FRAMES:
         for handler in getattr(bpy.app.handlers, name):

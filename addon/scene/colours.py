@@ -42,11 +42,18 @@ class ColourFiles:
     """Its folders that a node would look for where they are here: absolute, or with variables."""
 
 
-def configuration() -> str:
+def own_configuration() -> str:
+    """Return where Blender keeps its own configuration."""
+    utils: Any = bpy.utils
+    return os.path.join(utils.system_resource("DATAFILES"), _OWN_CONFIGURATION)
+
+
+def configuration(own: str) -> str:
     """Return the configuration this Blender uses: an absolute path, a built-in name, or ''.
 
-    '' is Blender's own, also where the variable names that very file, as distributions let it, and
-    for a path that does not exist: Blender then takes its own, and says so in its log.
+    '' is Blender's ``own`` (see `own_configuration`), also where the variable names that very
+    file, as distributions let it, and for a path that does not exist: Blender then takes its own,
+    and says so in its log. Reads both files.
     """
     value = os.environ.get("OCIO", "").strip()
     if value.startswith(BUILT_IN):
@@ -54,8 +61,6 @@ def configuration() -> str:
     path = os.path.normpath(os.path.abspath(value)) if value else ""
     if not os.path.isfile(path):
         return ""
-    utils: Any = bpy.utils
-    own = os.path.join(utils.system_resource("DATAFILES"), _OWN_CONFIGURATION)
     # By what it says: a distribution may keep its data files in several places.
     return "" if os.path.isfile(own) and filecmp.cmp(path, own, shallow=False) else path
 

@@ -18,15 +18,16 @@ import bpy
 
 from ...protocol.scene import MissingFile
 from . import colours, compat
-from .cache_frames import FrameSpans, cut_bake, cut_fluid, cut_point_cache
+from .cache_frames import FrameSpans, cut_bake, cut_fluid, cut_point_cache, whole_cache_steps
 from .paths import (
     PathKind,
     PathSlot,
     is_absolute,
     is_too_wide,
-    iterate_point_caches,
-    iterate_slots,
+    walk_point_caches,
+    walk_slots,
 )
+from .steps import PAUSE, Steps, elsewhere, in_one_go
 
 _UVTILE = "<UVTILE>"
 _TILE_TOKENS = {"<UDIM>": r"\d{4}", _UVTILE: r"u\d+_v\d+"}
@@ -49,6 +50,10 @@ class Dependencies:
     """Sentences about paths that cannot be followed."""
     cache_files: set[str] = field(default_factory=set)
     """All files of simulation caches, those included that ``spans`` does not need."""
+    colour_configuration: str = ""
+    """As `colours.configuration`."""
+    looking_at: str = ""
+    """Label of whose files are looked at just now, for people."""
 
     def of_cache(self, files: list[str], kept: list[str]) -> list[str]:
         """Note the files of a cache and return those that are ``kept``."""
@@ -61,43 +66,59 @@ class Dependencies:
         return sum(path in self.files for path in self.cache_files)
 
 
-def find_dependencies(spans: FrameSpans | None = None) -> Dependencies:
-    """Return every file the open .blend needs, libraries of libraries and their files included.
+def dependency_steps(found: Dependencies) -> Steps[None]:
+    """Find every file the open .blend needs, libraries of libraries and their files included.
 
-    Of simulation caches those files that ``spans`` needs. Reads folders, and no file but the small
-    ``meta`` files of bakes that are cut; nothing in the open file changes.
+    Of simulation caches those files that ``found.spans`` needs. Blender is read first, and then
+    folders, elsewhere, and no file but the small ``meta`` files of bakes that are cut; nothing in
+    the open file changes.
     """
+    wanted: list[_Wanted] = []
+    for slot in walk_slots():
+        if slot is None:
+            yield PAUSE
+        elif slot.kind is not PathKind.OUTPUT:
+            wanted.append(_Wanted.of(slot))
+    caches = yield from _disk_cache_folders()
+    spans = found.spans
+    if caches or any(item.kind is PathKind.POINT_CACHE for item in wanted):
+        spans = None if (yield from whole_cache_steps()) else spans
+    disk = _Disk(_Listings(), _view_suffixes(), spans)
+    own_colours = colours.own_configuration()
+    yield from elsewhere(lambda: _look(found, wanted, caches, disk, own_colours))
+
+
+def find_dependencies(spans: FrameSpans | None = None) -> Dependencies:
+    """Return what `dependency_steps` find, in one go."""
     found = Dependencies(spans)
-    for _ in iterate_dependencies(found):
-        pass
+    in_one_go(dependency_steps(found))
     return found
 
 
-def iterate_dependencies(found: Dependencies) -> Iterator[str]:
-    """Fill ``found`` path by path, yielding the label of each: for callers with a time budget.
-
-    Blender is only read before the first label comes; the file may change or close after that.
-    """
-    wanted = [_Wanted.of(slot) for slot in iterate_slots() if slot.kind is not PathKind.OUTPUT]
-    caches = list(_disk_cache_folders())
-    suffixes = _view_suffixes()
-    listings = _Listings()
+def _look(
+    found: Dependencies,
+    wanted: list[_Wanted],
+    caches: list[tuple[str, str]],
+    disk: _Disk,
+    own_colours: str,
+) -> None:
+    """Fill ``found`` from what lies on disks. Nothing of Blender is touched."""
     reported: set[tuple[str, str]] = set()
     for item in wanted:
-        yield item.label
-        _follow(item, found, _Disk(listings, suffixes), reported)
-    yield _COLOURS
-    _follow_colours(found)
+        found.looking_at = item.label
+        _follow(item, found, disk, reported)
+    found.looking_at = _COLOURS
+    _follow_colours(found, own_colours)
     for folder, label in caches:
-        yield label
-        names = (name for name in sorted(listings.names(folder)) if _is_point_cache(name))
+        found.looking_at = label
+        names = (name for name in sorted(disk.listings.names(folder)) if _is_point_cache(name))
         files = [os.path.join(folder, name) for name in names]
-        for file in found.of_cache(files, cut_point_cache(files, found.spans)):
+        for file in found.of_cache(files, cut_point_cache(files, disk.point_spans)):
             found.files.setdefault(file, label)
 
 
-def _follow_colours(found: Dependencies) -> None:
-    configuration = colours.configuration()
+def _follow_colours(found: Dependencies, own: str) -> None:
+    configuration = found.colour_configuration = colours.configuration(own)
     try:
         needed = colours.colour_files(configuration)
     except OSError:
@@ -163,6 +184,8 @@ class _Disk:
 
     listings: _Listings
     suffixes: tuple[str, ...]
+    point_spans: FrameSpans | None
+    """The frames that point caches must cover; None: all of them."""
 
 
 def _follow(
@@ -180,7 +203,7 @@ def _follow(
             )
         return
     files, missing = _resolve(wanted, disk)
-    for file in _cut(wanted, list(files), found):
+    for file in _cut(wanted, list(files), found, disk):
         found.files.setdefault(file, wanted.label)
     for absent in missing if wanted.needed else ():
         if (wanted.label, absent) not in reported:
@@ -188,11 +211,11 @@ def _follow(
             found.missing.append(MissingFile(Path(absent), wanted.label))
 
 
-def _cut(wanted: _Wanted, files: list[str], found: Dependencies) -> list[str]:
+def _cut(wanted: _Wanted, files: list[str], found: Dependencies, disk: _Disk) -> list[str]:
     """Return those of the files that the frames need: all but of simulation caches."""
     match wanted.kind:
         case PathKind.POINT_CACHE:
-            return found.of_cache(files, cut_point_cache(files, found.spans))
+            return found.of_cache(files, cut_point_cache(files, disk.point_spans))
         case PathKind.FLUID_CACHE:
             kept = cut_fluid(files, found.spans, wanted.cache_offset)
             return found.of_cache(files, kept)
@@ -352,17 +375,23 @@ def _companions(wanted: _Wanted, listings: _Listings) -> Iterator[str]:
 # --- caches and bakes --------------------------------------------------------------------------
 
 
-def _disk_cache_folders() -> Iterator[tuple[str, str]]:
-    """Yield the ``blendcache_`` folders in use: they hang on the name of the .blend or library."""
+def _disk_cache_folders() -> Steps[list[tuple[str, str]]]:
+    """Return the ``blendcache_`` folders in use: they hang on the name of the .blend or library."""
+    found: list[tuple[str, str]] = []
     seen: set[str] = set()
-    for owner, label, cache in iterate_point_caches():
+    for item in walk_point_caches():
+        if item is None:
+            yield PAUSE
+            continue
+        owner, label, cache = item
         if not cache.use_disk_cache or cache.use_external:
             continue
         library = owner.library if cache.use_library_path else None
         blend = bpy.path.abspath(library.filepath) if library else bpy.data.filepath
         if blend and blend not in seen:
             seen.add(blend)
-            yield disk_cache_folder(library), label
+            found.append((disk_cache_folder(library), label))
+    return found
 
 
 def disk_cache_folder(library: Any | None) -> str:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import bpy
 
-from .paths import iterate_node_trees, label_of
+from .paths import all_of, iterate_node_trees, label_of
+from .steps import PAUSE, Steps
 
 
-def blocked_drivers() -> Iterator[tuple[str, str]]:
-    """Yield (who has it, expression) of each driver that needs Python.
+def blocked_drivers() -> Steps[list[tuple[str, str]]]:
+    """Return (who has it, expression) of each driver that needs Python.
 
     Simple expressions (arithmetic and a fixed set of functions) are evaluated by Blender itself
     and run everywhere.
     """
-    for owner, label in _animated():
+    found: list[tuple[str, str]] = []
+    for owner, whose in _animated():
         data = getattr(owner, "animation_data", None)
         for curve in data.drivers if data is not None else ():
             driver = curve.driver
             if driver.type == "SCRIPTED" and not driver.is_simple_expression:
-                yield f'Driver of "{curve.data_path}" in {label}', driver.expression
+                who = f'Driver of "{curve.data_path}" in {whose()}'
+                found.append((who, driver.expression))
+        yield PAUSE
+    return found
 
 
 def registered_texts() -> Iterator[str]:
@@ -43,16 +49,25 @@ def freestyle_scripts(scene: Any) -> Iterator[str]:
                     yield label_of(module.script)
 
 
-def _animated() -> Iterator[tuple[Any, str]]:
+def _animated() -> Iterator[tuple[Any, Callable[[], str]]]:
+    """Yield what may have drivers, and what gives its name; most have none, and need no name."""
     for name in _ANIMATED:
-        for owner in getattr(bpy.data, name, ()):
-            yield owner, label_of(owner)
+        for owner in all_of(getattr(bpy.data, name, [])):
+            yield owner, partial(label_of, owner)
             keys = getattr(owner, "shape_keys", None)
             if keys is not None:
-                yield keys, f"the shape keys of {label_of(owner)}"
+                yield keys, partial(_keys_of, owner)
     for owner, tree in iterate_node_trees():
         if tree != owner:
-            yield tree, f"the nodes of {label_of(owner)}"
+            yield tree, partial(_nodes_of, owner)
+
+
+def _keys_of(owner: Any) -> str:
+    return f"the shape keys of {label_of(owner)}"
+
+
+def _nodes_of(owner: Any) -> str:
+    return f"the nodes of {label_of(owner)}"
 
 
 _ANIMATED = (

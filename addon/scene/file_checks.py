@@ -14,15 +14,16 @@ import bpy
 from ...protocol.manifest import path_problem
 from ...protocol.scene import CapturedScene
 from . import repairs
-from .findings import Finding, Repair, Severity, count_of, listed
-from .paths import is_windows_absolute, label_of, resolve
-from .snapshot import has_relative_paths_without_base
+from .findings import Finding, Findings, Repair, Severity, count_of, listed
+from .paths import all_of, is_windows_absolute, label_of, resolve
+from .snapshot import relative_paths_without_base
+from .steps import PAUSE, elsewhere
 
 _MOUNTS = ("/Volumes", "/mnt", "/media", "/run/media", "/net")
 """Folders below which other drives appear; those of ``media`` have a folder for each user."""
 
 
-def check_unsaved(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_unsaved(scene: Any, captured: CapturedScene) -> Findings:
     """Paths relative to a file that has no place yet lead nowhere."""
     if bpy.data.filepath:
         return
@@ -38,7 +39,7 @@ def check_unsaved(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
             id="unsaved",
             repair=repair,
         )
-    if has_relative_paths_without_base():
+    if (yield from relative_paths_without_base()):
         found = True
         yield Finding(
             Severity.ERROR,
@@ -60,23 +61,35 @@ def check_unsaved(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
         )
 
 
-def check_missing_files(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_missing_files(scene: Any, captured: CapturedScene) -> Findings:
     """Files that the scene names and that are not here."""
     away: dict[str, list[str]] = {}
     gone: dict[str, list[str]] = {}
-    for missing in captured.missing:
+    dead_links: set[str] = set()
+
+    def look() -> list[tuple[str, bool]]:
+        seen: list[tuple[str, bool]] = []
+        for missing in captured.missing:
+            path = str(missing.source)
+            drive = unreachable_drive(path)
+            seen.append((drive, not drive and (os.path.isfile(path) or os.path.isdir(path))))
+            if not drive and os.path.lexists(path):
+                dead_links.add(path)
+        return seen
+
+    seen = yield from elsewhere(look)
+    for missing, (drive, is_here) in zip(captured.missing, seen, strict=True):
         path = str(missing.source)
-        drive = unreachable_drive(path)
         if drive:
             away.setdefault(drive, []).append(f"{missing.user} ({path})")
-        elif os.path.isfile(path) or os.path.isdir(path):
+        elif is_here:
             yield from _not_sent(missing.user, path)
         else:
             gone.setdefault(missing.user, []).append(path)
     for user, paths in gone.items():
         if len(paths) > 1:
             what = f"{user} needs {len(paths)} files that do not exist: {listed(paths)}."
-        elif os.path.lexists(paths[0]):
+        elif paths[0] in dead_links:
             what = f"{user} needs {paths[0]}, a link that leads nowhere."
         else:
             what = f"{user} needs {paths[0]}, which does not exist."
@@ -123,7 +136,7 @@ def unreachable_drive(path: str) -> str:
     return ""
 
 
-def _not_sent(user: str, path: str) -> Iterator[Finding]:
+def _not_sent(user: str, path: str) -> Findings:
     """Say why a file that is here does not travel: its name."""
     name = os.path.basename(path) if not path_problem(os.path.dirname(path)) else path
     reason = path_problem(path)
@@ -148,13 +161,16 @@ def _not_sent(user: str, path: str) -> Iterator[Finding]:
     )
 
 
-def check_missing_data(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_missing_data(scene: Any, captured: CapturedScene) -> Findings:
     """Datablocks that a library no longer has."""
+    if not bpy.data.libraries:
+        return
     absent = {str(missing.source) for missing in captured.missing}
-    for item in bpy.data.user_map():
+    for item in _data_blocks():
+        yield PAUSE
         # Of a library that is missing itself, one finding says it all.
         library: Any = item.library
-        if not item.is_missing or library is None or resolve(library.filepath) in absent:
+        if library is None or not item.is_missing or resolve(library.filepath) in absent:
             continue
         yield Finding(
             Severity.ERROR,
@@ -165,14 +181,24 @@ def check_missing_data(scene: Any, captured: CapturedScene) -> Iterator[Finding]
         )
 
 
-def check_readable(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def _data_blocks() -> Iterator[Any]:
+    for kind in bpy.data.bl_rna.properties:
+        if kind.type == "COLLECTION":
+            yield from all_of(getattr(bpy.data, kind.identifier))
+
+
+def check_readable(scene: Any, captured: CapturedScene) -> Findings:
     """Files that are here and may not be read."""
     blend = captured.files[0].source if captured.files else None
-    locked = [
-        str(file.source)
-        for file in captured.files
-        if file.source != blend and not os.access(file.source, os.R_OK)
-    ]
+
+    def look() -> list[str]:
+        return [
+            str(file.source)
+            for file in captured.files
+            if file.source != blend and not os.access(file.source, os.R_OK)
+        ]
+
+    locked = yield from elsewhere(look)
     if locked:
         yield Finding(
             Severity.ERROR,

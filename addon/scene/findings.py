@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
+
+from .steps import Elsewhere
 
 
 class Severity(str, Enum):
@@ -55,6 +58,10 @@ class Finding:
     def may_send(self) -> bool:
         """Whether the scene can be sent all the same."""
         return self.severity is not Severity.FATAL
+
+
+Findings = Generator[Finding | Elsewhere | None, Any, None]
+"""What a check yields: what it finds, and the steps of `steps` where it takes long."""
 
 
 NAMES_MAX = 8

@@ -14,6 +14,8 @@ import bpy
 
 from ...protocol.job import Capability, Device
 from . import compat
+from .paths import all_of
+from .steps import PAUSE, Steps, at_once
 
 _ALEMBIC = (".abc",)
 _USD = (".usd", ".usda", ".usdc", ".usdz")
@@ -91,14 +93,14 @@ def samples(scene: Any) -> int:
     return 0
 
 
-def capabilities(scene: Any, makes_film: bool = False) -> tuple[Capability, ...]:
+def capability_steps(scene: Any, makes_film: bool = False) -> Steps[tuple[Capability, ...]]:
     """Return what a node's Blender must be able to do for this scene, sorted by name."""
     needed: set[Capability] = set()
     for part in rendered_scenes(scene):
         if _draws(part):
             needed |= _engine_needs(part)
         needed |= _compositor_needs(part)
-    needed |= _data_needs()
+    needed |= yield from _data_needs()
     if makes_film:
         needed.add(Capability.FFMPEG)
         if has_sound(scene):
@@ -106,13 +108,18 @@ def capabilities(scene: Any, makes_film: bool = False) -> tuple[Capability, ...]
     return tuple(sorted(needed, key=lambda capability: capability.value))
 
 
+capabilities = at_once(capability_steps)
+"""`capability_steps` in one go: returns a tuple."""
+
+
 def has_sound(scene: Any) -> bool:
     """Whether a film of the scene has something to be heard."""
     if scene.render.ffmpeg.audio_codec == "NONE":
         return False
+    speaks = len(bpy.data.speakers) > 0
     return any(
         any(strip.type == "SOUND" for strip in compat.strips(part))
-        or any(thing.type == "SPEAKER" for thing in part.objects)
+        or (speaks and any(thing.type == "SPEAKER" for thing in part.objects))
         for part in rendered_scenes(scene)
     )
 
@@ -121,7 +128,7 @@ def _engine_needs(scene: Any) -> set[Capability]:
     needed: set[Capability] = set()
     if scene.render.engine in compat.OPENGL_ENGINES:
         needed.add(Capability.OPENGL)
-    if any(_is_grease_pencil(item) for item in scene.objects):
+    if _has_grease_pencils() and any(_is_grease_pencil(item) for item in scene.objects):
         # Whatever the engine, grease pencil is drawn by the graphics card.
         needed.add(Capability.OPENGL)
     if scene.render.engine == "CYCLES":
@@ -133,6 +140,12 @@ def _engine_needs(scene: Any) -> set[Capability]:
         ):
             needed.add(Capability.OSL)
     return needed
+
+
+def _has_grease_pencils() -> bool:
+    # Before 4.3 and since.
+    names = ("grease_pencils", "grease_pencils_v3")
+    return any(len(getattr(bpy.data, name, ())) > 0 for name in names)
 
 
 def _is_grease_pencil(item: Any) -> bool:
@@ -160,7 +173,7 @@ def _compositor_needs(scene: Any) -> set[Capability]:
     return needed
 
 
-def _data_needs() -> set[Capability]:
+def _data_needs() -> Steps[set[Capability]]:
     """Return what the datablocks in use need; libraries bring theirs along."""
     needed: set[Capability] = set()
     for cache in bpy.data.cache_files:
@@ -180,8 +193,9 @@ def _data_needs() -> set[Capability]:
     )
     if movies or clips or strips:
         needed.add(Capability.FFMPEG)
-    for item in bpy.data.objects:
+    for item in all_of(bpy.data.objects):
         for modifier in item.modifiers:
             if modifier.type == "FLUID" and modifier.show_render and not item.hide_render:
                 needed.add(Capability.FLUID)
+        yield PAUSE
     return needed

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,20 @@ from ...protocol.job import JobKind
 from ...protocol.manifest import PART_MAX_BYTES
 from ...protocol.scene import CapturedScene
 from . import compat, needs, outputs, repairs
-from .findings import Finding, Severity, listed
+from .findings import Finding, Findings, Repair, Severity, listed
 from .paths import is_absolute, is_windows_absolute
+from .steps import elsewhere
 
 _NAME_ROOM_BYTES = 40
 """What writing a file beside its place adds to its name."""
 
 
-def check_output_writable(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_output_writable(scene: Any, captured: CapturedScene) -> Findings:
     """Frames must be able to land where the scene says."""
     foreign = _foreign_outputs(scene)
-    for root in captured.spec.outputs:
+    roots = captured.spec.outputs
+    there = yield from elsewhere(lambda: [_why_not_writable(Path(r.folder)) for r in roots])
+    for root, reason in zip(roots, there, strict=True):
         folder = Path(root.folder)
         repair = repairs.render_beside_file(scene, root.owner, root.node)
         if (root.owner, root.node) in foreign:
@@ -39,18 +41,25 @@ def check_output_writable(scene: Any, captured: CapturedScene) -> Iterator[Findi
                 repair=repair,
             )
             continue
-        existing = next((part for part in (folder, *folder.parents) if part.exists()), None)
-        if existing is not None and existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
-            continue
-        reason = "It is a file." if existing and existing.is_file() else "It cannot be written to."
-        yield Finding(
-            Severity.ERROR,
-            f"{root.label} goes to {folder}, where no file can be made.",
-            reason if existing == folder else f"{existing or folder.anchor} cannot be written to.",
-            "Choose another output folder.",
-            id="output",
-            repair=repair,
-        )
+        if reason:
+            yield Finding(
+                Severity.ERROR,
+                f"{root.label} goes to {folder}, where no file can be made.",
+                reason,
+                "Choose another output folder.",
+                id="output",
+                repair=repair,
+            )
+
+
+def _why_not_writable(folder: Path) -> str:
+    """Return why no file can be made in a folder or, where it is none yet, above; '' if one can."""
+    existing = next((part for part in (folder, *folder.parents) if part.exists()), None)
+    if existing is not None and existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        return ""
+    if existing is None or existing != folder:
+        return f"{existing or folder.anchor} cannot be written to."
+    return "It is a file." if existing.is_file() else "It cannot be written to."
 
 
 def _foreign_outputs(scene: Any) -> dict[tuple[str, str], str]:
@@ -63,7 +72,7 @@ def _foreign_outputs(scene: Any) -> dict[tuple[str, str], str]:
     return {key: value for key, value in values.items() if is_windows_absolute(value)}
 
 
-def check_output_names(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_output_names(scene: Any, captured: CapturedScene) -> Findings:
     """Names that are too long for a disk."""
     frames = parse_frames(captured.spec.frames)
     for path, label in outputs.expected_files(scene, frames[-1]):
@@ -79,7 +88,7 @@ def check_output_names(scene: Any, captured: CapturedScene) -> Iterator[Finding]
             )
 
 
-def check_output_path(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_output_path(scene: Any, captured: CapturedScene) -> Findings:
     """Blender itself must be able to read the templates of the output path."""
     if not compat.has_path_templates() or "{" not in scene.render.filepath:
         return
@@ -96,7 +105,7 @@ def check_output_path(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
         )
 
 
-def check_same_names(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_same_names(scene: Any, captured: CapturedScene) -> Findings:
     """Two outputs that write the same files would leave only one of them."""
     writers: dict[str, str] = {}
     frame = parse_frames(captured.spec.frames)[0]
@@ -112,7 +121,7 @@ def check_same_names(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
             )
 
 
-def check_shared_names(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_shared_names(scene: Any, captured: CapturedScene) -> Findings:
     """Another scene of the file that writes the same files, should it be rendered too."""
     frame = parse_frames(captured.spec.frames)[0]
     mine = {os.path.normcase(path): path for path, _ in outputs.expected_files(scene, frame)}
@@ -139,27 +148,31 @@ def check_shared_names(scene: Any, captured: CapturedScene) -> Iterator[Finding]
         )
 
 
-def check_absolute_outputs(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_absolute_outputs(scene: Any, captured: CapturedScene) -> Findings:
     """File Output nodes that write to one place of this computer, wherever the file lies."""
+    found: list[tuple[str, str, Repair | None]] = []
     for owner, node in outputs.file_output_nodes(scene):
         value = compat.file_output_folder(node)
         if not is_absolute(value) or (os.name != "nt" and is_windows_absolute(value)):
             continue
         folder, _ = outputs.node_output(node)
-        is_there = os.path.isdir(folder)
+        repair = repairs.make_output_relative(scene, owner, node.name)
+        found.append((node.label or node.name, folder, repair))
+    there = yield from elsewhere(lambda: [os.path.isdir(folder) for _, folder, _ in found])
+    for (name, folder, repair), is_there in zip(found, there, strict=True):
         yield Finding(
             Severity.INFO if is_there else Severity.WARNING,
-            f'The File Output node "{node.label or node.name}" writes to {folder}'
+            f'The File Output node "{name}" writes to {folder}'
             + ("." if is_there else ", which is not there yet."),
             "Nodes do not write there: its files come to that folder of this computer with the "
             "frames, and not to where the .blend may be by then.",
             "Make the path relative to the file.",
             id="absolute_output",
-            repair=repairs.make_output_relative(scene, owner, node.name),
+            repair=repair,
         )
 
 
-def check_film(scene: Any, captured: CapturedScene) -> Iterator[Finding]:
+def check_film(scene: Any, captured: CapturedScene) -> Findings:
     """Say what becomes of a video: a film that a node encodes, or pictures."""
     if not outputs.writes_film(scene):
         return

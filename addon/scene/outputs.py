@@ -154,25 +154,33 @@ def expected_files(scene: Any, frame: int) -> Iterator[tuple[str, str]]:
             yield os.path.normpath(path), f'File Output node "{label}"'
 
 
-def frames_there(scene: Any, frames: tuple[int, ...]) -> frozenset[int]:
-    """Return those of the frames whose file lies in the output folder, as *Overwrite* means it.
+def frame_paths(scene: Any, frames: tuple[int, ...]) -> dict[int, str]:
+    """Return the file of each frame whose presence *Overwrite* asks about.
 
-    An empty file is a frame that some Blender has begun where *Placeholders* is on, and else one
-    that was never finished. None for films and for several views, whose files have other names.
+    None for films and for several views, whose files have other names, and for a path with a
+    template that Blender cannot read.
     """
     if writes_film(scene) or scene.render.use_multiview:
-        return frozenset()
+        return {}
+    try:
+        return {frame: os.path.abspath(scene.render.frame_path(frame=frame)) for frame in frames}
+    except RuntimeError:  # a template that Blender cannot read; `checks` says so
+        return {}
+
+
+def frames_there(paths: dict[int, str], *, empty_too: bool) -> frozenset[int]:
+    """Return the frames whose file, of `frame_paths`, lies in the output folder. Reads the disk.
+
+    An empty file is a frame that some Blender has begun where *Placeholders* is on (``empty_too``),
+    and else one that was never finished.
+    """
     names: dict[str, frozenset[str]] = {}
     there: set[int] = set()
-    for frame in frames:
-        try:
-            path = os.path.abspath(scene.render.frame_path(frame=frame))
-        except RuntimeError:  # a template that Blender cannot read; `checks` says so
-            return frozenset()
+    for frame, path in paths.items():
         folder, name = os.path.split(path)
         if folder not in names:
             names[folder] = _names(folder)
-        if name in names[folder] and (scene.render.use_placeholder or _has_content(path)):
+        if name in names[folder] and (empty_too or _has_content(path)):
             there.add(frame)
     return frozenset(there)
 

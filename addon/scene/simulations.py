@@ -7,15 +7,19 @@ each simulation in the state of its first frame, or in one that depends on luck.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+import bpy
 
 from . import repairs
 from .cache_frames import frames_of_bake, frames_of_fluid, frames_of_point_cache
 from .dependencies import disk_cache_folder
 from .findings import Repair
-from .paths import is_too_wide, iterate_point_caches, label_of, resolve
+from .paths import all_of, is_too_wide, label_of, resolve, walk_point_caches
+from .steps import PAUSE, Steps, elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,31 +35,69 @@ class Unbaked:
     repair: Repair | None = None
 
 
-def unbaked(scene: Any, frames: tuple[int, ...]) -> Iterator[Unbaked]:
-    """Yield every simulation of ``scene`` whose bake does not cover ``frames`` (ascending)."""
-    visible = {item.as_pointer() for item in scene.objects if not item.hide_render}
-    for owner, label, cache in iterate_point_caches():
+@dataclass(frozen=True, slots=True)
+class _Suspect:
+    """A simulation that was seen in the scene, and may lack something on the disk."""
+
+    label: str
+    repair: Repair | None
+    gap: Callable[[], tuple[str, bool]]
+    """Gives `Unbaked.reason`, '' where there is none, and `Unbaked.is_partly`. Reads folders."""
+
+
+def unbaked_steps(scene: Any, frames: tuple[int, ...]) -> Steps[list[Unbaked]]:
+    """Return every simulation of ``scene`` whose bake does not cover ``frames`` (ascending)."""
+    suspects: list[_Suspect] = []
+    shown = _Shown(scene)
+    for found in walk_point_caches():
+        if found is None:
+            yield PAUSE
+            continue
+        owner, label, cache = found
         if owner == scene:
             is_used = scene.rigidbody_world.enabled
         else:
-            is_used = owner.as_pointer() in visible and _moves(owner, cache)
-        reason = _point_cache_gap(owner, cache, frames) if is_used else ""
-        if reason:
-            repair = None
-            if not cache.use_external:
-                repair = repairs.bake_point_cache(owner, label, frames[-1])
-            yield Unbaked(label, reason, cache.is_baked or cache.use_external, repair)
-    for item in scene.objects:
-        if item.hide_render:
-            continue
+            is_used = shown.has(owner) and _moves(owner, cache)
+        if is_used:
+            suspects += _point_cache_suspects(owner, label, cache, frames)
+    for item in all_of(bpy.data.objects):
         for modifier in item.modifiers:
-            label = f'Modifier "{modifier.name}" of {label_of(item)}'
-            if not modifier.show_render:
+            is_domain = modifier.type == "FLUID" and modifier.fluid_type == "DOMAIN"
+            if not (is_domain or modifier.type == "NODES") or not modifier.show_render:
                 continue
-            if modifier.type == "FLUID" and modifier.fluid_type == "DOMAIN":
-                yield from _fluid_gaps(item, modifier.domain_settings, frames, label)
-            elif modifier.type == "NODES":
-                yield from _nodes_gaps(scene, item, modifier, frames, label)
+            if not shown.has(item):
+                continue
+            label = f'Modifier "{modifier.name}" of {label_of(item)}'
+            if is_domain:
+                suspects += _fluid_suspects(item, modifier.domain_settings, frames, label)
+            else:
+                suspects += _nodes_suspects(scene, item, modifier, frames, label)
+        yield PAUSE
+    gaps = yield from elsewhere(lambda: [suspect.gap() for suspect in suspects])
+    return [
+        Unbaked(suspect.label, reason, is_partly, suspect.repair)
+        for suspect, (reason, is_partly) in zip(suspects, gaps, strict=True)
+        if reason
+    ]
+
+
+class _Shown:
+    """The objects of a scene that are rendered, found out once somebody asks."""
+
+    def __init__(self, scene: Any) -> None:
+        self._scene = scene
+        self._pointers: set[int] | None = None
+
+    def has(self, item: Any) -> bool:
+        if self._pointers is None:
+            objects = self._scene.objects
+            self._pointers = {item.as_pointer() for item in objects if not item.hide_render}
+        return item.as_pointer() in self._pointers
+
+
+def _known(reason: str, is_partly: bool = False) -> Callable[[], tuple[str, bool]]:
+    """Return the gap of a simulation that no look at the disk can tell more about."""
+    return lambda: (reason, is_partly)
 
 
 def _moves(owner: Any, cache: Any) -> bool:
@@ -85,35 +127,48 @@ def _moves(owner: Any, cache: Any) -> bool:
     return True
 
 
-def _point_cache_gap(owner: Any, cache: Any, frames: tuple[int, ...]) -> str:
+def _point_cache_suspects(
+    owner: Any, label: str, cache: Any, frames: tuple[int, ...]
+) -> Iterator[_Suspect]:
     if cache.use_external:
         # Made elsewhere: that its folder is there is asked with the dependencies.
         folder = resolve(cache.filepath, owner.library)
-        present = frames_of_point_cache(_names(folder), cache.name)
-        return _end_gap(present, frames, "its files end") if present else ""
+        yield _Suspect(label, None, partial(_external_gap, folder, cache.name, frames))
+        return
     # Before its first frame a simulation rests, so these frames need no bake.
     if frames[-1] <= cache.frame_start:
-        return ""
+        return
+    repair = repairs.bake_point_cache(owner, label, frames[-1])
+    last = cache.frame_end
     if not cache.is_baked:
-        return "is not baked"
-    if frames[-1] > cache.frame_end:
-        return f"is baked to frame {cache.frame_end} only, and the job goes to frame {frames[-1]}"
-    return _disk_cache_gap(owner, cache, frames) if cache.use_disk_cache else ""
+        yield _Suspect(label, repair, _known("is not baked"))
+    elif frames[-1] > last:
+        reason = f"is baked to frame {last} only, and the job goes to frame {frames[-1]}"
+        yield _Suspect(label, repair, _known(reason, is_partly=True))
+    elif cache.use_disk_cache:
+        library = owner.library if cache.use_library_path else None
+        if not cache.name and not owner.name.isascii():
+            return  # Such names are spelled differently from system to system.
+        name = cache.name or owner.name.encode().hex().upper()
+        # A cache that is thinned out ends before its last frame.
+        enough = last - max(1, cache.frame_step)
+        gap = partial(_disk_cache_gap, disk_cache_folder(library), name, enough, frames)
+        yield _Suspect(label, repair, gap)
 
 
-def _disk_cache_gap(owner: Any, cache: Any, frames: tuple[int, ...]) -> str:
+def _external_gap(folder: str, name: str, frames: tuple[int, ...]) -> tuple[str, bool]:
+    present = frames_of_point_cache(_names(folder), name)
+    return (_end_gap(present, frames, "its files end") if present else ""), True
+
+
+def _disk_cache_gap(
+    folder: str, name: str, enough: int, frames: tuple[int, ...]
+) -> tuple[str, bool]:
     """Return what the files of a bake lack, which Blender itself does not notice."""
-    library = owner.library if cache.use_library_path else None
-    name = cache.name or owner.name.encode().hex().upper()
-    if not cache.name and not owner.name.isascii():
-        return ""  # Such names are spelled differently from system to system.
-    present = frames_of_point_cache(_names(disk_cache_folder(library)), name)
+    present = frames_of_point_cache(_names(folder), name)
     if not present:
-        return "is baked to disk, and its files are not there"
-    # A cache that is thinned out ends before its last frame.
-    if max(present) > cache.frame_end - max(1, cache.frame_step):
-        return ""
-    return _end_gap(present, frames, "its files end")
+        return "is baked to disk, and its files are not there", True
+    return ("" if max(present) > enough else _end_gap(present, frames, "its files end")), True
 
 
 def _end_gap(present: set[int], frames: tuple[int, ...], end: str) -> str:
@@ -123,7 +178,9 @@ def _end_gap(present: set[int], frames: tuple[int, ...], end: str) -> str:
     return f"is baked, {end} at frame {last}, and the job goes to frame {frames[-1]}"
 
 
-def _fluid_gaps(item: Any, settings: Any, frames: tuple[int, ...], label: str) -> Iterator[Unbaked]:
+def _fluid_suspects(
+    item: Any, settings: Any, frames: tuple[int, ...], label: str
+) -> Iterator[_Suspect]:
     if settings is None or frames[-1] <= settings.cache_frame_start:
         return
     liquid, last = settings.domain_type == "LIQUID", settings.cache_frame_end
@@ -144,22 +201,24 @@ def _fluid_gaps(item: Any, settings: Any, frames: tuple[int, ...], label: str) -
     )
     reason = next((reason for is_gap, reason in gaps if is_gap), "")
     if reason:
-        yield Unbaked(label, reason)
-        return
-    if frames[-1] > last:
+        yield _Suspect(label, None, _known(reason))
+    elif frames[-1] > last:
         reason = f"is baked to frame {last} only, and the job goes to frame {frames[-1]}"
+        yield _Suspect(label, None, _known(reason, is_partly=True))
     elif settings.cache_frame_offset == 0:
         folder = os.path.join(resolve(settings.cache_directory, item.library), "data")
-        present = frames_of_fluid(_names(folder))
-        reason = _end_gap(present, frames, "its files end") if present else ""
-    if reason:
-        yield Unbaked(label, reason, is_partly=True)
+        yield _Suspect(label, None, partial(_fluid_gap, folder, frames))
 
 
-def _nodes_gaps(
+def _fluid_gap(folder: str, frames: tuple[int, ...]) -> tuple[str, bool]:
+    present = frames_of_fluid(_names(folder))
+    return (_end_gap(present, frames, "its files end") if present else ""), True
+
+
+def _nodes_suspects(
     scene: Any, owner: Any, modifier: Any, frames: tuple[int, ...], label: str
-) -> Iterator[Unbaked]:
-    """Yield what is wrong with simulation zones that are baked to disk.
+) -> Iterator[_Suspect]:
+    """Yield the simulation zones that are baked to disk.
 
     Blender does not say whether a bake is packed into the .blend, so those pass.
     """
@@ -170,16 +229,21 @@ def _nodes_gaps(
             continue
         if bake.node is None or bake.node.bl_idname != "GeometryNodeSimulationOutput":
             continue
-        zone = f'has the simulation zone "{bake.node.name}", which'
         # Blender plays a zone from the first frame of the scene on; there it rests.
         if frames[-1] <= scene.frame_start:
             continue
+        zone = f'has the simulation zone "{bake.node.name}", which'
         repair = repairs.bake_nodes(owner, modifier, bake.bake_id)
-        present = frames_of_bake(_names(_meta_folder(owner, modifier, bake)))
-        if not present:
-            yield Unbaked(label, f"{zone} is not baked", repair=repair)
-        elif gap := _end_gap(present, frames, "its bake ends"):
-            yield Unbaked(label, f"{zone} {gap}", is_partly=True, repair=repair)
+        folder = _meta_folder(owner, modifier, bake)
+        yield _Suspect(label, repair, partial(_zone_gap, zone, folder, frames))
+
+
+def _zone_gap(zone: str, folder: str, frames: tuple[int, ...]) -> tuple[str, bool]:
+    present = frames_of_bake(_names(folder))
+    if not present:
+        return f"{zone} is not baked", False
+    gap = _end_gap(present, frames, "its bake ends")
+    return (f"{zone} {gap}" if gap else ""), True
 
 
 def _meta_folder(owner: Any, modifier: Any, bake: Any) -> str:

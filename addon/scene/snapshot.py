@@ -10,7 +10,8 @@ from typing import Any
 import bpy
 
 from . import compat
-from .paths import PathKind, iterate_slots
+from .paths import PathKind, walk_slots
+from .steps import PAUSE, Steps
 
 UNTITLED = "untitled.blend"
 """Name of the snapshot of a file that was never saved."""
@@ -49,15 +50,20 @@ def save_snapshot(folder: Path) -> Path:
     return target
 
 
-def has_relative_paths_without_base() -> bool:
-    """Whether the open file is unsaved and holds paths relative to it, which lead nowhere."""
+def relative_paths_without_base() -> Steps[bool]:
+    """Return whether the open file is unsaved and holds paths relative to it: they lead nowhere."""
     if bpy.data.filepath:
         return False
-    return any(
-        slot.value.startswith("//") and not slot.owner.library
-        for slot in iterate_slots()
-        if slot.kind is not PathKind.OUTPUT
-    )
+    for slot in walk_slots():
+        if slot is None:
+            yield PAUSE
+        elif (
+            slot.kind is not PathKind.OUTPUT
+            and slot.value.startswith("//")
+            and not slot.owner.library
+        ):
+            return True
+    return False
 
 
 @contextmanager

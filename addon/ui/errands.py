@@ -1,6 +1,7 @@
 """Work that would hold Blender up, done in a thread of its own; what comes of it is taken here.
 
     errands.begin(lambda: service.status(Member.NODE), then=show, failed=show_error)
+    sizes = errands.start(lambda: measure(paths))  # ask `sizes.done()` now and then
 
 ``work`` runs in a daemon thread and must touch nothing of bpy. ``then`` and ``failed`` run in
 Blender's main thread, from the pump's timer. Nothing is waited for, not even when Blender quits.
@@ -12,8 +13,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -32,16 +34,29 @@ def begin(
     _under_way += 1
     life = _life
 
+    def tell(done: Future[T]) -> None:
+        error = done.exception()
+        if isinstance(error, Exception):
+            _ended.put((life, lambda: failed(error)))
+        else:
+            _ended.put((life, lambda: then(done.result())))
+
+    start(work).add_done_callback(tell)
+
+
+def start(work: Callable[[], T]) -> Future[T]:
+    """Do ``work`` elsewhere, for a caller that looks by itself whether it is done."""
+    future: Future[T] = Future()
+
     def run() -> None:
         try:
-            result: Any = work()
-        except Exception as error:  # noqa: BLE001 - it is told to whoever sent it
-            told = error
-            _ended.put((life, lambda: failed(told)))
-        else:
-            _ended.put((life, lambda: then(result)))
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is told to whoever asks
+            future.set_exception(error)
 
+    # Not a pool: one that waits for a drive that is gone must hold up no other, nor Blender's end.
     threading.Thread(target=run, name="rendermill-errand", daemon=True).start()
+    return future
 
 
 def drain() -> bool:

@@ -1,16 +1,19 @@
 """The open scene on its way to a job: dependencies, spec, checks, snapshot, in short steps.
 
 The steps run in Blender's main thread, a few at a time, so that the interface stays alive; only
-Blender's own save is one step of its own length.
+Blender's own save is one step of its own length. Files and folders are looked at in a thread, for a
+network drive may take its time, or never answer.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import bpy
 
@@ -20,17 +23,33 @@ from ...protocol.manifest import ManifestError
 from ...protocol.scene import CapturedScene
 from ...protocol.views import NodeView
 from ..scene.cache_frames import spans_of
-from ..scene.capture import CaptureError, blend_path, capture, frame_numbers
-from ..scene.checks import Finding, Severity, iterate_check
-from ..scene.dependencies import Dependencies, iterate_dependencies
+from ..scene.capture import CaptureError, capture_steps, frame_numbers
+from ..scene.checks import Finding, Severity, check_steps
+from ..scene.dependencies import Dependencies, dependency_steps
 from ..scene.snapshot import SnapshotError, save_snapshot, snapshot_name
-from ..scene.tree import Tree, iterate_plant
+from ..scene.steps import Elsewhere, Steps
+from . import errands
+
+T = TypeVar("T")
+REST_SECONDS = 0.005
+"""Between two looks whether a thread is done, for a caller without a window."""
 
 CAPTURE_ERRORS = (CaptureError, FrameRangeError, ManifestError, SnapshotError)
 
 
 class PackingRefused(ValueError):
     """The scene is not sent; the text says why, in one or two sentences."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A moment between two steps, at which Blender may go on for a while."""
+
+    label: str
+    """What is being done, for people."""
+    rests: bool = False
+    """Come back in a later turn: a thread is at work, or Blender must draw the label before it
+    stands still."""
 
 
 @dataclass(slots=True)
@@ -59,8 +78,9 @@ class Packing:
         """Remember what it is about by name: the scene itself may be gone when that is asked."""
         self._about = (self.scene.name, bpy.data.filepath)
 
-    def steps(self) -> Iterator[str]:
-        """Do it, yielding what comes next. Raises `PackingRefused`; leaves nothing behind then."""
+    def steps(self) -> Iterator[Step]:
+        """Do it, yielding between steps. Raises `PackingRefused`; leaves nothing behind then, nor
+        when it is closed before its end."""
         try:
             yield from self._steps()
         except BaseException as error:
@@ -73,40 +93,42 @@ class Packing:
                 ) from error
             raise
 
-    def _steps(self) -> Iterator[str]:
-        yield "Looking for files"
+    def run(self) -> None:
+        """Do it in one go, for a caller without a window. Raises `PackingRefused`."""
+        for step in self.steps():
+            if step.rests:
+                time.sleep(REST_SECONDS)
+
+    def _steps(self) -> Iterator[Step]:
+        yield Step("Looking for files")
         frames = frame_numbers(self.scene, self.kind, self.options.get("frames"))
         found = Dependencies(spans_of(self.scene, frames))
-        for label in iterate_dependencies(found):
-            yield f"Looking for files: {label}"
+        yield from _taken(dependency_steps(found), lambda: _looking(found))
         # Not above: the interface must register in a Blender that lacks the client's wheels.
         from ..client.artist import new_snapshot_folder
 
         if self.copies:
             self._folder = new_snapshot_folder(self.snapshots)
-        tree = Tree()
-        for _ in iterate_plant(tree, blend_path(), found.files):
-            yield "Giving each file its place"
-        yield "Checking the scene"
+        yield Step(_CHECKING)
         # The copy is written last: a scene that is refused must not cost a save.
-        captured = capture(
-            self.scene,
-            kind=self.kind,
-            snapshot=(self._folder or self.snapshots) / snapshot_name(),
-            dependencies=found,
-            tree=tree,
-            **self.options,
+        captured = yield from _taken(
+            capture_steps(
+                self.scene,
+                kind=self.kind,
+                snapshot=(self._folder or self.snapshots) / snapshot_name(),
+                dependencies=found,
+                **self.options,
+            ),
+            lambda: _CHECKING,
         )
-        for _ in iterate_check(self.findings, self.scene, captured, self.nodes):
-            # A look goes on while the artist works, and the checks need a scene that stands still.
-            if self.copies:
-                yield "Checking the scene"
+        checking = check_steps(self.findings, self.scene, captured, self.nodes)
+        yield from _taken(checking, lambda: _CHECKING)
         self.is_checked = True
         if self._folder is None:
             self.captured = captured
             return
         self._refuse()
-        yield "Saving a copy of the scene"
+        yield Step("Saving a copy of the scene", rests=True)
         save_snapshot(self._folder)
         self.captured = captured
 
@@ -139,6 +161,33 @@ class Packing:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+
+_CHECKING = "Checking the scene"
+
+
+def _looking(found: Dependencies) -> str:
+    at = found.looking_at
+    return f"Looking for files: {at}" if at else "Looking for files"
+
+
+def _taken(steps: Steps[T], label: Callable[[], str]) -> Generator[Step, None, T]:
+    """Take the steps of a part, its work elsewhere included, and return what it returns."""
+    go_on: Callable[[], Elsewhere | None] = partial(next, steps)
+    while True:
+        try:
+            step = go_on()
+        except StopIteration as end:
+            return end.value
+        if step is None:
+            yield Step(label())
+            go_on = partial(next, steps)
+            continue
+        work = errands.start(step.work)
+        while not work.done():
+            yield Step(label(), rests=True)
+        error = work.exception()
+        go_on = partial(steps.send, work.result()) if error is None else partial(steps.throw, error)
 
 
 def sentence(finding: Finding) -> str:

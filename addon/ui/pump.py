@@ -215,9 +215,12 @@ def _tick() -> float:
     if _state is None:
         return IDLE_SECONDS
     try:
-        if not work():
+        from . import survey
+
+        if work():
+            redraw()
+        elif not survey.is_under_way():
             return IDLE_SECONDS
-        redraw()
     except Exception:
         # Blender would take a timer that raises away, and the farm would seem to stand still.
         log.exception("the farm's news could not be taken")

@@ -16,7 +16,7 @@ from ...protocol.job import PRIORITY_MAX, PRIORITY_MIN, PRIORITY_NORMAL, FrameOr
 from ..scene.checks import Finding
 from . import preferences, properties, pump, survey, viewer
 from .layouts import draw_text
-from .packing import Packing, PackingRefused, sentence
+from .packing import Packing, PackingRefused, Step, sentence
 
 # Blender collects the properties of a base class only where that is no type of its own.
 _Operator = bpy.types.Operator if TYPE_CHECKING else object
@@ -93,8 +93,7 @@ class _RenderOnFarm(_Operator):
         try:
             self._know_nodes(context)
             packing = self._packing(context)
-            for _ in packing.steps():
-                pass
+            packing.run()
             request = self._hand_over(packing)
             self._report_warnings(packing)
             return self._follow(context, request)
@@ -153,7 +152,7 @@ class _RenderOnFarm(_Operator):
         except (PackingRefused, pump.ClientMissing) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        self._steps: Iterator[str] | None = self._packing_now.steps()
+        self._steps: Iterator[Step] | None = self._packing_now.steps()
         self._request = 0
         self._bar = _StatusBar(context)
         self._say("Looking for files")
@@ -219,11 +218,10 @@ class _RenderOnFarm(_Operator):
                     survey.adopt(self._packing_now)
                     self._request = self._hand_over(self._packing_now)
                     self._report_warnings(self._packing_now)
-                else:
-                    self._say(step)
-                    # Blender's save stops everything: let the status bar say so first.
-                    if step.startswith("Saving"):
-                        break
+                    break
+                self._say(step.label)
+                if step.rests:
+                    break
         except PackingRefused as error:
             self._steps = None
             survey.adopt(self._packing_now)

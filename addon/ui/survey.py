@@ -1,8 +1,8 @@
 """A look at the open scene before it is sent: its files, what changed since, what the checks say.
 
 It begins when a file is opened or saved and when the artist asks. It goes on in short steps of the
-pump's timer, like the packing it is made of; sizes are taken in a thread, for a network drive may
-take its time. It changes nothing, and a look that is overtaken by another file is dropped.
+pump's timer, like the packing it is made of. It changes nothing, and a look that is overtaken by
+another file is dropped; one that a change to this file overtakes begins anew.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import bpy
 from ...protocol.frames import FrameRangeError
 from ..scene.checks import Finding
 from . import errands, pump, viewer
-from .packing import Packing, PackingRefused
+from .packing import Packing, PackingRefused, Step
 
 if TYPE_CHECKING:
     from ..client.sent_scenes import SceneSize
@@ -60,7 +60,7 @@ class Report:
 
 latest: Report | None = None
 _packing: Packing | None = None
-_steps: Iterator[str] | None = None
+_steps: Iterator[Step] | None = None
 _is_wanted = False
 
 
@@ -98,14 +98,17 @@ def work(budget_seconds: float = STEP_SECONDS) -> bool:
     viewer.set_aside()
     try:
         while time.perf_counter() < end:
-            if next(_steps, None) is None:
+            step = next(_steps, None)
+            if step is None:
                 _take(_packing, "")
                 return True
+            if step.rests:
+                break
     except (PackingRefused, FrameRangeError) as error:
         _take(_packing, str(error))
         return True
     except ReferenceError:
-        # The scene was deleted meanwhile, or undone away.
+        # The scene, or something in it, was deleted meanwhile, or undone away.
         want()
     except Exception:
         _steps = None

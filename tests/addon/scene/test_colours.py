@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rendermill.addon.scene.colours import colour_files, configuration
+from rendermill.addon.scene.colours import colour_files, configuration, own_configuration
 
 pytestmark = pytest.mark.bpy
 
@@ -93,14 +93,14 @@ def test_configurations_that_are_one_file_or_none(tmp_path: Path):
 
 def test_what_blender_takes_from_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("OCIO", raising=False)
-    assert configuration() == ""
+    assert configuration(own_configuration()) == ""
     monkeypatch.setenv("OCIO", "ocio://studio-config-latest")
-    assert configuration() == "ocio://studio-config-latest"
+    assert configuration(own_configuration()) == "ocio://studio-config-latest"
     monkeypatch.setenv("OCIO", str(tmp_path / "gone.ocio"))
-    assert configuration() == ""
+    assert configuration(own_configuration()) == ""
     path = config(tmp_path, "")
     monkeypatch.setenv("OCIO", f"{tmp_path}/studio/../studio/config.ocio")
-    assert configuration() == str(path)
+    assert configuration(own_configuration()) == str(path)
 
 
 def test_blenders_own_configuration_is_complete_and_stays_here(
@@ -112,8 +112,8 @@ def test_blenders_own_configuration_is_complete_and_stays_here(
     assert len(found.files) > 3
     # The starters of distributions set the variable to it.
     monkeypatch.setenv("OCIO", str(own))
-    assert configuration() == ""
+    assert configuration(own_configuration()) == ""
     link = tmp_path / "config.ocio"
     link.symlink_to(own)
     monkeypatch.setenv("OCIO", str(link))
-    assert configuration() == ""
+    assert configuration(own_configuration()) == ""
