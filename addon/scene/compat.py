@@ -6,7 +6,6 @@ a node feeds to its own Blender, so nothing here may know of the rest of the pac
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -173,10 +172,6 @@ def is_packed_library(library: Any) -> bool:
 # --- File Output nodes -------------------------------------------------------------------------
 
 
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f"*:<>?|/\\]')
-"""What ``BLI_path_make_safe_filename`` replaces by an underscore."""
-
-
 @dataclass(frozen=True, slots=True)
 class OutputSlot:
     """One input of a File Output node."""
@@ -227,10 +222,9 @@ def file_output_slots(node: Any) -> Iterator[OutputSlot]:
     own = node.format.file_format
     if hasattr(node, "file_output_items"):
         for item in node.file_output_items:
+            # 5.0 lets nobody give a name with folders, and writes into those of older files.
             theirs = item.override_node_format and not is_multilayer_output(node)
-            # Blender makes each name safe, so since 5.0 an input has no subfolder of its own.
-            name = item.name if is_multilayer_output(node) else _UNSAFE.sub("_", item.name)
-            yield OutputSlot(name, item.format.file_format if theirs else own)
+            yield OutputSlot(item.name, item.format.file_format if theirs else own)
     elif is_multilayer_output(node):
         for layer in node.layer_slots:
             yield OutputSlot(layer.name, own)
