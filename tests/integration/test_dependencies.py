@@ -25,11 +25,13 @@ PYTHONS = {
     "4.2": ROOT / ".envs/bpy-4.2/bin/python",
     "4.5": Path(sys.executable),
     "5.0": ROOT / ".envs/bpy-5.0/bin/python",
+    "5.2": ROOT / ".envs/bpy-5.2/bin/python",
 }
 NOT_EVERYWHERE = {
     "4.2": {"volume_sequence", "geometry_import"},
     "4.5": set[str](),
     "5.0": set[str](),
+    "5.2": set[str](),
 }
 """Kinds that a Blender cannot make here: no module for OpenVDB, no import nodes."""
 ALIKE_WITHOUT_FILES = {"packed", "rigid_bodies"}
