@@ -134,6 +134,15 @@ def cycles_setting(owner: Any, name: str, default: Any) -> Any:
     return getattr(getattr(owner, "cycles", None), name, default)
 
 
+def uses_texture_cache() -> bool:
+    """Whether Cycles reads pictures through files that were made of them before: since 5.2."""
+    scenes: Any = bpy.data.scenes
+    return any(
+        getattr(scene.render, "use_texture_cache", False) and scene.render.engine == "CYCLES"
+        for scene in scenes
+    )
+
+
 def has_path_templates() -> bool:
     """Whether output paths may hold ``{blend_name}`` and the like: since 4.5."""
     return bpy.app.version >= (4, 5, 0)
@@ -167,6 +176,13 @@ def is_generated_tile(tile: Any) -> bool:
 def is_packed_library(library: Any) -> bool:
     """Whether a library lies inside the .blend itself (packed file, or an archive of 5.0)."""
     return library.packed_file is not None or bool(getattr(library, "is_archive", False))
+
+
+def has_packed_data(library: Any) -> bool:
+    """Whether data of a library lie inside the .blend, since 5.0; others may still be linked."""
+    return any(
+        getattr(other, "archive_parent_library", None) == library for other in bpy.data.libraries
+    )
 
 
 # --- File Output nodes -------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from . import repairs
 from .cache_frames import frames_of_bake, frames_of_fluid, frames_of_point_cache
 from .dependencies import disk_cache_folder
 from .findings import Repair
-from .paths import is_too_wide, iterate_point_caches, label_of, resolve
+from .paths import cache_library, is_too_wide, iterate_point_caches, label_of, resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def _moves(owner: Any, cache: Any) -> bool:
 def _point_cache_gap(owner: Any, cache: Any, frames: tuple[int, ...]) -> str:
     if cache.use_external:
         # Made elsewhere: that its folder is there is asked with the dependencies.
-        folder = resolve(cache.filepath, owner.library)
+        folder = resolve(cache.filepath, cache_library(owner, cache))
         present = frames_of_point_cache(_names(folder), cache.name)
         return _end_gap(present, frames, "its files end") if present else ""
     # Before its first frame a simulation rests, so these frames need no bake.
@@ -103,7 +103,7 @@ def _point_cache_gap(owner: Any, cache: Any, frames: tuple[int, ...]) -> str:
 
 def _disk_cache_gap(owner: Any, cache: Any, frames: tuple[int, ...]) -> str:
     """Return what the files of a bake lack, which Blender itself does not notice."""
-    library = owner.library if cache.use_library_path else None
+    library = cache_library(owner, cache)
     name = cache.name or owner.name.encode().hex().upper()
     if not cache.name and not owner.name.isascii():
         return ""  # Such names are spelled differently from system to system.
