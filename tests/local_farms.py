@@ -1,4 +1,4 @@
-"""``scripts/local_farm.py`` for tests: scripts are no package."""
+"""What tests use of ``scripts``, which is no package."""
 
 from __future__ import annotations
 
@@ -22,3 +22,5 @@ def _load(name: str) -> ModuleType:
 
 
 local_farm = _load("local_farm")
+_load("environment")
+real_blender = _load("real_blender")

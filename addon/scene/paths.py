@@ -148,6 +148,9 @@ _NOUNS = {
     "VectorFont": "Font",
     "MovieClip": "Movie clip",
     "FreestyleLineStyle": "Line style",
+    "CompositorNodeTree": "Node group",
+    "GeometryNodeTree": "Node group",
+    "ShaderNodeTree": "Node group",
 }
 
 

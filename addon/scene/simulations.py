@@ -126,12 +126,13 @@ def _end_gap(present: set[int], frames: tuple[int, ...], end: str) -> str:
 def _fluid_gaps(item: Any, settings: Any, frames: tuple[int, ...], label: str) -> Iterator[Unbaked]:
     if settings is None or frames[-1] <= settings.cache_frame_start:
         return
+    folder = os.path.join(resolve(settings.cache_directory, item.library), "data")
+    present = frames_of_fluid(_names(folder))
+    if settings.cache_type == "REPLAY":
+        yield from _replay_gaps(settings, present, frames, label)
+        return
     liquid, last = settings.domain_type == "LIQUID", settings.cache_frame_end
     gaps = (
-        (
-            settings.cache_type == "REPLAY",
-            'has a cache of type "Replay", which only playing it fills',
-        ),
         (not settings.has_cache_baked_data, "is not baked"),
         (
             liquid and settings.use_mesh and not settings.has_cache_baked_mesh,
@@ -148,12 +149,25 @@ def _fluid_gaps(item: Any, settings: Any, frames: tuple[int, ...], label: str) -
         return
     if frames[-1] > last:
         reason = f"is baked to frame {last} only, and the job goes to frame {frames[-1]}"
-    elif settings.cache_frame_offset == 0:
-        folder = os.path.join(resolve(settings.cache_directory, item.library), "data")
-        present = frames_of_fluid(_names(folder))
-        reason = _end_gap(present, frames, "its files end") if present else ""
+    elif settings.cache_frame_offset == 0 and present:
+        reason = _end_gap(present, frames, "its files end")
     if reason:
         yield Unbaked(label, reason, is_partly=True)
+
+
+def _replay_gaps(
+    settings: Any, present: set[int], frames: tuple[int, ...], label: str
+) -> Iterator[Unbaked]:
+    """Yield what is wrong with a cache that fills while it is played: frames it does not hold."""
+    offset = settings.cache_frame_offset
+    first, last = settings.cache_frame_start, settings.cache_frame_end
+    wanted = {frame - offset for frame in frames if first <= frame - offset <= last}
+    if wanted <= present:
+        return
+    reason = 'has a cache of type "Replay", which only playing it fills'
+    if present:
+        reason += f", and which has nothing for frame {min(wanted - present) + offset}"
+    yield Unbaked(label, reason, is_partly=bool(present))
 
 
 def _nodes_gaps(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,57 +36,25 @@ class Layers:
 
 
 def layers_of(path: str) -> Layers:
-    """Return what a USD file is made of; nothing of one that cannot be read."""
-    pxr = _pxr()
-    found = _by_usd(pxr, path) if pxr is not None else _by_text(path)
-    found.files = [file for file in dict.fromkeys(found.files) if file != path]
-    return found
+    """Return what a USD file is made of; nothing of one that cannot be read.
 
-
-def _pxr() -> Any | None:
-    """Return USD itself, which Blender brings along for Python since 4.4; None where it does not.
-
-    The first time it takes a sixth of a second.
+    Layer by layer: asked for all at once, USD ends the process when one of them is broken.
     """
-    expose = getattr(bpy.utils, "expose_bundled_modules", None)
-    if expose is None:
-        return None
-    try:
-        expose()
-        importlib.import_module("pxr.UsdUtils")
-        return importlib.import_module("pxr")
-    except ImportError:
-        return None
-
-
-def _by_usd(pxr: Any, path: str) -> Layers:
-    try:
-        layers, _, unresolved = pxr.UsdUtils.ComputeAllDependencies(path)
-    except pxr.Tf.ErrorException:
-        return Layers()
-    # Of a package all layers have the path of the package.
-    found = Layers([os.path.normpath(layer.realPath) for layer in layers if layer.realPath])
-    for name in unresolved:
-        if name.lower().endswith(EXTENSIONS):
-            found.missing.append(os.path.normpath(os.path.join(os.path.dirname(path), name)))
-    for layer in layers:
-        _warn(found, layer.realPath, layer.GetCompositionAssetDependencies())
-    return found
-
-
-def _by_text(path: str) -> Layers:
-    """Follow the layers that are text; what a binary layer refers to stays unknown."""
+    named_in = _reader()
     found = Layers()
     queue, seen = [path], {path}
     while queue:
         layer = queue.pop()
-        names = _named_in(layer)
-        _warn(found, layer, names)
-        for name in names:
+        for name in named_in(layer):
             other = os.path.normpath(os.path.join(os.path.dirname(layer), name))
-            if other in seen:
+            if other in seen or not name.lower().endswith(EXTENSIONS):
                 continue
             seen.add(other)
+            if os.path.isabs(name):
+                found.warnings.append(
+                    f"The USD file {layer} refers to {name}, and a node looks for it there on its "
+                    f"own disk; make that path relative."
+                )
             if os.path.isfile(other):
                 found.files.append(other)
                 queue.append(other)
@@ -94,7 +63,32 @@ def _by_text(path: str) -> Layers:
     return found
 
 
-def _named_in(layer: str) -> list[str]:
+def _reader() -> Callable[[str], list[str]]:
+    """Return what tells which files a layer names: USD itself, which Blender brings along for
+    Python since 4.4, or else a look at layers that are text. The first time it takes a sixth of a
+    second.
+    """
+    expose = getattr(bpy.utils, "expose_bundled_modules", None)
+    if expose is None:
+        return _named_in_text
+    try:
+        expose()
+        usd: Any = importlib.import_module("pxr.UsdUtils")
+        failure: Any = importlib.import_module("pxr.Tf").ErrorException
+    except ImportError:
+        return _named_in_text
+
+    def named_in(layer: str) -> list[str]:
+        try:
+            # Sublayers, references with value clips and pictures, payloads.
+            return [name for kind in usd.ExtractExternalReferences(layer) for name in kind]
+        except failure:
+            return []
+
+    return named_in
+
+
+def _named_in_text(layer: str) -> list[str]:
     try:
         with open(layer, "rb") as file:
             if file.read(len(_TEXT_LAYER)) != _TEXT_LAYER:
@@ -103,12 +97,3 @@ def _named_in(layer: str) -> list[str]:
     except OSError:
         return []
     return [os.fsdecode(long or short) for long, short in _NAMED_LAYER.findall(text)]
-
-
-def _warn(found: Layers, layer: str, names: list[str]) -> None:
-    found.warnings += [
-        f"The USD file {layer} refers to {name}, and a node looks for it there on its own disk; "
-        f"make that path relative."
-        for name in names
-        if os.path.isabs(name)
-    ]
