@@ -10,6 +10,9 @@ for writing although it only reads them, and where it may not, the geometry is g
 (seen in 4.5 and 5.0). They are copies that Blender may write to; where the whole tree is read-only
 to Blender, the folder ``meta`` is a link into one that is not.
 
+All files are equally old. Cycles compares times to see whether a compiled shader or the cache of a
+texture still belongs to its source; those that do not are not sent.
+
 Nothing is followed on the way: paths are checked again, and folders are opened one by one under
 the handle of the one above, never through a link.
 """
@@ -37,7 +40,10 @@ _CANNOT_LINK = (
 )
 """No second name possible: other disk, a file system without links, or too many of them."""
 
-_BY_HANDLE = os.open in os.supports_dir_fd and os.link in os.supports_dir_fd
+FILE_TIME_NS = 946_684_800 * 10**9
+"""When every file of a tree was modified: the year 2000, which any disk can write down."""
+
+_BY_HANDLE = {os.open, os.link, os.utime} <= os.supports_dir_fd
 """Windows has no folder handles here; there the tree is new, private and made by us alone."""
 
 
@@ -64,6 +70,7 @@ def build_tree(
                     _place_state(file, cache, tree, writable)
                 else:
                     _place(file, cache, tree)
+                    tree.settle(PurePosixPath(file.path))
         finally:
             tree.close()
     except OSError as error:
@@ -179,6 +186,14 @@ class _Tree:
         """Make a file of these bytes, read-only unless ``mode`` says otherwise."""
         with os.fdopen(self._create(path, mode), "wb") as out:
             out.write(data)
+
+    def settle(self, path: PurePosixPath) -> None:
+        """Give a file of the tree its time; all other names of the same bytes have it too."""
+        times = (FILE_TIME_NS, FILE_TIME_NS)
+        if _BY_HANDLE:
+            os.utime(path.name, ns=times, dir_fd=self._parent(path))
+        else:
+            os.utime(self._made(path), ns=times)
 
     def lead(self, path: PurePosixPath, folder: Path) -> None:
         """Let ``path``, where nothing is yet, be another name of ``folder``, outside the tree."""

@@ -32,6 +32,10 @@ class SetupError(Exception):
     """This machine lacks something; the message says what, and how to get it."""
 
 
+class NoPython(SetupError):
+    """No Python of the version that an environment is made with is to be had here."""
+
+
 @dataclass(frozen=True)
 class Environment:
     """A folder of packages below ``.envs``."""
@@ -58,6 +62,7 @@ class Environment:
 DEV = Environment("dev", "dev", (3, 11))
 BPY_42 = Environment("bpy-4.2", "bpy-4.2", (3, 11))
 BPY_50 = Environment("bpy-5.0", "bpy-5.0", (3, 11))
+BPY_52 = Environment("bpy-5.2", "bpy-5.2", (3, 13))
 DEMO_311 = Environment("demo", "demo-3.11", (3, 11))
 DEMO_313 = Environment("demo-3.13", "demo-3.13", (3, 13))
 
@@ -112,32 +117,56 @@ def _is_usable(environment: Environment) -> bool:
 
 
 def find_python(version: tuple[int, int]) -> str:
-    """Return the path of a Python of exactly this version. Raises `SetupError`.
+    """Return the path of a Python of exactly this version. Raises `NoPython`.
 
-    The one that runs this if it fits, else ``pythonX.Y`` on the path, else one through ``uv``.
+    The one that runs this if it fits, else ``pythonX.Y`` on the path, else one that pyenv has, else
+    one through ``uv``.
     """
     if sys.version_info[:2] == version:
         return sys.executable
     dotted = f"{version[0]}.{version[1]}"
-    candidate = shutil.which(f"python{dotted}")
-    if candidate is not None and _version_of(candidate) == version:
-        return candidate
-    uv = shutil.which("uv")
-    if uv is not None:
-        say(f"Getting Python {dotted} through uv ...")
-        _run([uv, "python", "install", dotted])
-        answer = subprocess.run(
-            [uv, "python", "find", dotted], check=False, capture_output=True, text=True
-        )
-        found = answer.stdout.strip()
-        if found and _version_of(found) == version:
-            return found
+    on_the_path = shutil.which(f"python{dotted}")
+    for candidate in [*filter(None, [on_the_path]), *_pyenv_pythons(version)]:
+        if _version_of(candidate) == version:
+            return candidate
+    found = _python_through_uv(version)
+    if found is not None:
+        return found
     running = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    raise SetupError(
+    raise NoPython(
         f"This needs Python {dotted}, and runs on Python {running}. "
         f"Install Python {dotted} so that `python{dotted}` is on the path, "
         f"or install uv (it will fetch that Python), and start again."
     )
+
+
+def _pyenv_pythons(version: tuple[int, int]) -> list[str]:
+    """Return the Pythons of a version that pyenv has, the newest first.
+
+    Its shim on the path starts none of them until somebody has chosen a version.
+    """
+    root = Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser()
+    found: list[tuple[int, str]] = []
+    for folder in (root / "versions").glob(f"{version[0]}.{version[1]}.*"):
+        patch = folder.name.split(".")[2]
+        if patch.isdigit():  # No 3.13.0rc1, and no build without the lock such as 3.13.0t.
+            found.append((int(patch), str(folder / "bin" / f"python{version[0]}.{version[1]}")))
+    return [python for _, python in sorted(found, reverse=True)]
+
+
+def _python_through_uv(version: tuple[int, int]) -> str | None:
+    """Return a Python that ``uv`` has or fetches; None without uv, or where it finds none."""
+    uv = shutil.which("uv")
+    if uv is None:
+        return None
+    dotted = f"{version[0]}.{version[1]}"
+    say(f"Getting Python {dotted} through uv ...")
+    subprocess.run([uv, "python", "install", dotted], check=False)
+    answer = subprocess.run(
+        [uv, "python", "find", dotted], check=False, capture_output=True, text=True
+    )
+    found = answer.stdout.strip()
+    return found if found and _version_of(found) == version else None
 
 
 def _version_of(python: str) -> tuple[int, int] | None:

@@ -38,6 +38,7 @@ LOCKS = (
     Lock("dev", "3.11", "checks and tests, with Blender 4.5 as a module"),
     Lock("bpy-4.2", "3.11", "tests inside Blender 4.2"),
     Lock("bpy-5.0", "3.11", "tests inside Blender 5.0"),
+    Lock("bpy-5.2", "3.13", "tests inside Blender 5.2"),
     Lock("demo-3.11", "3.11", "the demo with Blender 4.5"),
     Lock("demo-3.13", "3.13", "the demo with Blender 5.2"),
 )

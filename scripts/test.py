@@ -2,9 +2,12 @@
 
 ``python3 scripts/test.py`` makes the environments it needs, then runs the linter, the type
 checker, the lock files' rules and all tests: without Blender in the process, then inside Blender
-4.2, 4.5 and 5.0. Tests of whole farms, which mostly wait for processes, and of Blender's windows
-run aside meanwhile; what they print comes at the end. It ends with one line of totals; the exit
-code is 0 only if nothing failed.
+4.2, 4.5, 5.0 and 5.2. Tests of whole farms, which mostly wait for processes, and of Blender's
+windows run aside meanwhile; what they print comes at the end. It ends with one line of totals; the
+exit code is 0 only if nothing failed.
+
+Blender 5.2 needs Python 3.13: where neither the path nor pyenv nor uv has one, its tests are
+skipped, and the output says so.
 
 ``--fast`` leaves out the tests inside Blender; ``--stage NAME`` (again for more) runs only those;
 ``-k EXPRESSION`` goes to pytest.
@@ -27,7 +30,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import environment
-from environment import BPY_42, BPY_50, DEV, ROOT, Environment, SetupError, say
+from environment import BPY_42, BPY_50, BPY_52, DEV, ROOT, Environment, NoPython, SetupError, say
 
 STAGE_SECONDS_MAX = 38 * 60
 """A stage that takes longer hangs; it is ended with every process it started."""
@@ -69,6 +72,8 @@ class Stage:
     inside_blender: bool = False
     aside: bool = False
     """Runs beside the other stages, where there are others."""
+    optional: bool = False
+    """Skipped where the Python of its environment is not to be had, which else ends the run."""
 
 
 def main() -> int:
@@ -93,10 +98,12 @@ def main() -> int:
         and not (options.fast and stage.inside_blender)
     ]
     try:
-        _prepare(chosen)
+        skipped = _prepare(chosen)
     except SetupError as error:
         print(f"Cannot set up the tests. {error}", file=sys.stderr)
         return 1
+    totals.skipped += len(skipped)
+    chosen = [stage for stage in chosen if stage not in skipped]
     aside = [stage for stage in chosen if stage.aside and len(chosen) > 1]
     with contextlib.ExitStack() as stack:
         besides = [stack.enter_context(_Aside(stage, options)) for stage in aside]
@@ -106,29 +113,44 @@ def main() -> int:
         for beside in besides:
             beside.finish(totals)
     say(f"\nAll stages took {_minutes(time.monotonic() - begin)}.")
+    for stage, reason in skipped.items():
+        say(f"SKIPPED {stage.name}, {stage.purpose}: {reason}")
     for reason in totals.broken:
         say(f"FAILED {reason}")
     say(totals.line())
     return 1 if totals.failed else 0
 
 
-def _prepare(stages: Sequence[Stage]) -> None:
-    """Make the environments the stages run in, and what Blender and the tests need around them."""
+def _prepare(stages: Sequence[Stage]) -> dict[Stage, str]:
+    """Make the environments the stages run in, and what Blender and the tests need around them.
+
+    Returns the stages that must be skipped, each with the reason.
+    """
     names = ("tests", "farms", "windows")
     if any(stage.name in names or stage.inside_blender for stage in stages):
         environment.ensure_system(
             {**environment.LIBRARIES, **environment.OPENGL},
             {**environment.PROGRAMS, **environment.TEST_PROGRAMS},
         )
-    wanted = [stage.environment for stage in stages if stage.environment is not None]
-    for one in dict.fromkeys([DEV, *wanted]):
-        environment.ensure(one)
+    environment.ensure(DEV)
+    skipped: dict[Stage, str] = {}
+    for stage in stages:
+        if stage.environment is None:
+            continue
+        try:
+            environment.ensure(stage.environment)
+        except NoPython as error:
+            if not stage.optional:
+                raise
+            skipped[stage] = str(error)
+            say(f"\n*** {stage.name.upper()} IS SKIPPED: {error}\n")
     # Tests say `rendermill`, which the type checker must find in this folder.
     link = environment.ENVIRONMENTS / "types" / "rendermill"
     link.parent.mkdir(exist_ok=True)
     if not link.exists():
         link.unlink(missing_ok=True)
         link.symlink_to(ROOT, target_is_directory=True)
+    return skipped
 
 
 def _run_stage(stage: Stage, totals: Totals, options: argparse.Namespace) -> None:
@@ -346,6 +368,14 @@ STAGES = (
     Stage("bpy-4.2", "inside Blender 4.2", BPY_42, _pytest(BPY_42, "-m", "bpy"), True),
     Stage("bpy-4.5", "inside Blender 4.5", DEV, _pytest(DEV, "-m", "bpy"), True),
     Stage("bpy-5.0", "inside Blender 5.0", BPY_50, _pytest(BPY_50, "-m", "bpy"), True),
+    Stage(
+        "bpy-5.2",
+        "inside Blender 5.2",
+        BPY_52,
+        _pytest(BPY_52, "-m", "bpy"),
+        inside_blender=True,
+        optional=True,
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""``scripts/local_farm.py`` and ``scripts/fake_nodes.py`` for tests: scripts are no package."""
+"""What tests use of ``scripts``, which is no package."""
 
 from __future__ import annotations
 
@@ -23,3 +23,5 @@ def _load(name: str) -> ModuleType:
 
 local_farm = _load("local_farm")
 fake_nodes = _load("fake_nodes")
+_load("environment")
+real_blender = _load("real_blender")

@@ -6,7 +6,6 @@ a node feeds to its own Blender, so nothing here may know of the rest of the pac
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -135,6 +134,15 @@ def cycles_setting(owner: Any, name: str, default: Any) -> Any:
     return getattr(getattr(owner, "cycles", None), name, default)
 
 
+def uses_texture_cache() -> bool:
+    """Whether Cycles reads pictures through files that were made of them before: since 5.2."""
+    scenes: Any = bpy.data.scenes
+    return any(
+        getattr(scene.render, "use_texture_cache", False) and scene.render.engine == "CYCLES"
+        for scene in scenes
+    )
+
+
 def has_path_templates() -> bool:
     """Whether output paths may hold ``{blend_name}`` and the like: since 4.5."""
     return bpy.app.version >= (4, 5, 0)
@@ -170,11 +178,14 @@ def is_packed_library(library: Any) -> bool:
     return library.packed_file is not None or bool(getattr(library, "is_archive", False))
 
 
+def has_packed_data(library: Any) -> bool:
+    """Whether data of a library lie inside the .blend, since 5.0; others may still be linked."""
+    return any(
+        getattr(other, "archive_parent_library", None) == library for other in bpy.data.libraries
+    )
+
+
 # --- File Output nodes -------------------------------------------------------------------------
-
-
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f"*:<>?|/\\]')
-"""What ``BLI_path_make_safe_filename`` replaces by an underscore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,10 +238,9 @@ def file_output_slots(node: Any) -> Iterator[OutputSlot]:
     own = node.format.file_format
     if hasattr(node, "file_output_items"):
         for item in node.file_output_items:
+            # 5.0 lets nobody give a name with folders, and writes into those of older files.
             theirs = item.override_node_format and not is_multilayer_output(node)
-            # Blender makes each name safe, so since 5.0 an input has no subfolder of its own.
-            name = item.name if is_multilayer_output(node) else _UNSAFE.sub("_", item.name)
-            yield OutputSlot(name, item.format.file_format if theirs else own)
+            yield OutputSlot(item.name, item.format.file_format if theirs else own)
     elif is_multilayer_output(node):
         for layer in node.layer_slots:
             yield OutputSlot(layer.name, own)

@@ -19,11 +19,15 @@ import bpy
 from ...protocol.scene import MissingFile
 from . import colours, compat
 from .cache_frames import FrameSpans, cut_bake, cut_fluid, cut_point_cache, whole_cache_steps
+from .companions import companions_of, texture_caches
+from .listings import Listings
 from .paths import (
     PathKind,
     PathSlot,
+    cache_library,
     is_absolute,
     is_too_wide,
+    walk_computed_paths,
     walk_point_caches,
     walk_slots,
 )
@@ -69,21 +73,30 @@ class Dependencies:
 def dependency_steps(found: Dependencies) -> Steps[None]:
     """Find every file the open .blend needs, libraries of libraries and their files included.
 
-    Of simulation caches those files that ``found.spans`` needs. Blender is read first, and then
-    folders, elsewhere, and no file but the small ``meta`` files of bakes that are cut; nothing in
-    the open file changes.
+    Of simulation caches those files that ``found.spans`` needs. Blender is read first, and then,
+    elsewhere, folders, and of files only those that name others: the ``meta`` files of bakes that
+    are cut, shaders, USD. Nothing in the open file changes.
     """
+    has_texture_caches = compat.uses_texture_cache()
     wanted: list[_Wanted] = []
     for slot in walk_slots():
         if slot is None:
             yield PAUSE
         elif slot.kind is not PathKind.OUTPUT:
-            wanted.append(_Wanted.of(slot))
+            wanted.append(_Wanted.of(slot, has_texture_caches))
+    for label in walk_computed_paths():
+        if label is None:
+            yield PAUSE
+        else:
+            found.warnings.append(
+                f"{label} reads a file whose path other nodes put together, so it is not sent; "
+                f"give the node the path itself, or bake what it makes."
+            )
     caches = yield from _disk_cache_folders()
     spans = found.spans
     if caches or any(item.kind is PathKind.POINT_CACHE for item in wanted):
         spans = None if (yield from whole_cache_steps()) else spans
-    disk = _Disk(_Listings(), _view_suffixes(), spans)
+    disk = _Disk(Listings(), _view_suffixes(), spans)
     own_colours = colours.own_configuration()
     yield from elsewhere(lambda: _look(found, wanted, caches, disk, own_colours))
 
@@ -154,9 +167,12 @@ class _Wanted:
     """Frames by which a fluid cache is shifted."""
     has_views: bool
     """Whether each stereo view is a file of its own."""
+    has_texture_cache: bool
+    """Whether Cycles may read another file in its place."""
 
     @classmethod
-    def of(cls, slot: PathSlot) -> _Wanted:
+    def of(cls, slot: PathSlot, uses_texture_cache: bool) -> _Wanted:
+        """Read a slot; ``uses_texture_cache``: whether Cycles does in this file."""
         holder, kind = slot.holder, slot.kind
         strip, image = kind is PathKind.STRIP_FOLDER, kind is PathKind.UDIM
         return cls(
@@ -171,6 +187,7 @@ class _Wanted:
             cache_offset=holder.cache_frame_offset if kind is PathKind.FLUID_CACHE else 0,
             has_views=bool(getattr(holder, "use_multiview", False))
             and getattr(holder, "views_format", "") == "INDIVIDUAL",
+            has_texture_cache=uses_texture_cache and isinstance(holder, bpy.types.Image),
         )
 
 
@@ -182,7 +199,7 @@ def _expected_tiles(image: Any) -> tuple[int, ...]:
 class _Disk:
     """What is known of the folders, and the suffixes of stereo views in this file."""
 
-    listings: _Listings
+    listings: Listings
     suffixes: tuple[str, ...]
     point_spans: FrameSpans | None
     """The frames that point caches must cover; None: all of them."""
@@ -202,13 +219,35 @@ def _follow(
                 f"which Blender was started; save the file and make the path relative to it."
             )
         return
-    files, missing = _resolve(wanted, disk)
-    for file in _cut(wanted, list(files), found, disk):
+    files, missing = (list(paths) for paths in _resolve(wanted, disk))
+    for file in _cut(wanted, files, found, disk):
         found.files.setdefault(file, wanted.label)
+    if wanted.kind in _WITH_COMPANIONS:
+        missing += _follow_companions(wanted, files, found, disk.listings)
     for absent in missing if wanted.needed else ():
         if (wanted.label, absent) not in reported:
             reported.add((wanted.label, absent))
             found.missing.append(MissingFile(Path(absent), wanted.label))
+
+
+_WITH_COMPANIONS = (PathKind.FILE, PathKind.SEQUENCE, PathKind.UDIM)
+
+
+def _follow_companions(
+    wanted: _Wanted, files: list[str], found: Dependencies, listings: Listings
+) -> list[str]:
+    """Add what is read along with files; return what of it is missing."""
+    missing: list[str] = []
+    for file in files:
+        more = companions_of(file, listings)
+        missing += more.missing
+        found.warnings += [text for text in more.warnings if text not in found.warnings]
+        for companion in more.files:
+            found.files.setdefault(companion, wanted.label)
+    if wanted.has_texture_cache:
+        for cache in texture_caches(files, listings):
+            found.files.setdefault(cache, wanted.label)
+    return missing
 
 
 def _cut(wanted: _Wanted, files: list[str], found: Dependencies, disk: _Disk) -> list[str]:
@@ -250,10 +289,10 @@ def _resolve(  # noqa: PLR0911 - one return for each kind of path
             names = [n for n in listings.names(path) if n.startswith(_OCEAN_PREFIXES)]
             return _folder(path, (os.path.join(path, name) for name in names))
         case _:
-            return _split(_all_views(wanted, _companions(wanted, listings), disk), listings)
+            return _split(_all_views(wanted, [path], disk), listings)
 
 
-def _split(paths: Iterable[str], listings: _Listings) -> tuple[list[str], list[str]]:
+def _split(paths: Iterable[str], listings: Listings) -> tuple[list[str], list[str]]:
     files: list[str] = []
     missing: list[str] = []
     for path in paths:
@@ -267,28 +306,6 @@ def _folder(path: str, files: Iterable[str]) -> tuple[Iterable[str], Iterable[st
         return (), ()
     listed = list(files)
     return listed, () if listed else (path,)
-
-
-class _Listings:
-    """Folders read so far: a sequence of 10,000 frames costs one listing, not 10,000 stats."""
-
-    def __init__(self) -> None:
-        self._names: dict[str, frozenset[str]] = {}
-
-    def names(self, folder: str) -> frozenset[str]:
-        """Names of the files in a folder, of none when it cannot be read."""
-        if folder not in self._names:
-            try:
-                with os.scandir(folder) as entries:
-                    self._names[folder] = frozenset(e.name for e in entries if e.is_file())
-            except OSError:
-                self._names[folder] = frozenset()
-        return self._names[folder]
-
-    def has(self, path: str) -> bool:
-        """Whether a file exists; asks the system where the listing knows another spelling."""
-        folder, name = os.path.split(path)
-        return name in self.names(folder) or os.path.isfile(path)
 
 
 # --- sequences, tiles, views -------------------------------------------------------------------
@@ -308,10 +325,10 @@ def sequence_pattern(name: str) -> re.Pattern[str] | None:
     return re.compile(re.escape(head) + r"-?[0-9]+" + re.escape(tail + extension))
 
 
-def sequence_files(path: str, listings: _Listings | None = None) -> list[str]:
+def sequence_files(path: str, listings: Listings | None = None) -> list[str]:
     """Return all existing files of the sequence that ``path`` belongs to, in order of names."""
     folder, name = os.path.split(path)
-    listings = listings or _Listings()
+    listings = listings or Listings()
     pattern = sequence_pattern(name)
     if pattern is None:
         return [path] if listings.has(path) else []
@@ -319,7 +336,7 @@ def sequence_files(path: str, listings: _Listings | None = None) -> list[str]:
     return [os.path.join(folder, n) for n in names]
 
 
-def _tiles(wanted: _Wanted, listings: _Listings) -> tuple[list[str], list[str]]:
+def _tiles(wanted: _Wanted, listings: Listings) -> tuple[list[str], list[str]]:
     folder, name = os.path.split(wanted.path)
     token = next((t for t in _TILE_TOKENS if t in name), None)
     if token is None:
@@ -361,17 +378,6 @@ def _view_suffixes() -> tuple[str, ...]:
     return tuple(sorted(suffixes - {""}))
 
 
-def _companions(wanted: _Wanted, listings: _Listings) -> Iterator[str]:
-    """Yield a file and those that Blender or a shader compiler reads along with it."""
-    path = wanted.path
-    yield path
-    stem, extension = os.path.splitext(path)
-    if extension.lower() == ".osl" and listings.has(stem + ".oso"):
-        yield stem + ".oso"
-    if extension.lower() == ".obj" and listings.has(stem + ".mtl"):
-        yield stem + ".mtl"
-
-
 # --- caches and bakes --------------------------------------------------------------------------
 
 
@@ -386,7 +392,7 @@ def _disk_cache_folders() -> Steps[list[tuple[str, str]]]:
         owner, label, cache = item
         if not cache.use_disk_cache or cache.use_external:
             continue
-        library = owner.library if cache.use_library_path else None
+        library = cache_library(owner, cache)
         blend = bpy.path.abspath(library.filepath) if library else bpy.data.filepath
         if blend and blend not in seen:
             seen.add(blend)
@@ -403,7 +409,7 @@ def disk_cache_folder(library: Any | None) -> str:
     return os.path.join(folder, "blendcache_" + os.path.splitext(name)[0])
 
 
-def _point_cache_files(folder: str, cache: str, listings: _Listings) -> Iterator[str]:
+def _point_cache_files(folder: str, cache: str, listings: Listings) -> Iterator[str]:
     """Yield the files of an external cache: ``<name>_<frame>_<index>.bphys``."""
     for name in sorted(listings.names(folder)):
         if _is_point_cache(name) and name.startswith(cache + "_"):
@@ -418,7 +424,8 @@ def _bake_files(folder: str) -> Iterator[str]:
     """Yield the files of Geometry Nodes bakes: ``meta`` and ``blobs`` here or one folder below."""
     if is_too_wide(folder):
         return
-    for place, folders, names in os.walk(folder):
+    # Links are followed, as Blender does; how deep, is bounded.
+    for place, folders, names in os.walk(folder, followlinks=True):
         depth = os.path.relpath(place, folder).count(os.sep) + (place != folder)
         inside = os.path.basename(place) in ("meta", "blobs")
         if inside:

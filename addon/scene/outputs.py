@@ -149,7 +149,8 @@ def expected_files(scene: Any, frame: int) -> Iterator[tuple[str, str]]:
         prefix = name + compat.file_output_name(node)
         for slot in [None] if multilayer else compat.file_output_slots(node):
             file_format = slot.file_format if slot else compat.MULTILAYER_FORMAT
-            stem = prefix + (slot.name if slot else "")
+            # Whatever the system, Blender takes both slashes for one.
+            stem = (prefix + (slot.name if slot else "")).replace("\\", "/")
             path = os.path.join(folder, numbered(stem, frame)) + _EXTENSIONS.get(file_format, "")
             yield os.path.normpath(path), f'File Output node "{label}"'
 

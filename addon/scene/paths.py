@@ -5,8 +5,8 @@ external point caches, import paths of Geometry Nodes and say nothing of sequenc
 from version to version. The artist's side reads these slots to find the files of a scene, a node
 writes them where a path is absolute.
 
-Imports bpy, the standard library and `compat` only: together with `compat` its source text is a
-part of the script that a node feeds to its own Blender.
+Imports bpy, the standard library, `compat` and `socket_texts` only: together with these its source
+text is a part of the script that a node feeds to its own Blender.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import bpy
 
-from . import compat
+from . import compat, socket_texts
 
 
 class PathKind(str, Enum):
@@ -55,7 +55,8 @@ class PathSlot:
     """One property that holds a path."""
 
     owner: bpy.types.ID
-    """Datablock the path belongs to; ``//`` is relative to the file that this one comes from."""
+    """Datablock the path belongs to; ``//`` is relative to the file that this one comes from,
+    unless there is a ``reader``."""
     label: str
     """For people: ``Image "wood"``."""
     kind: PathKind
@@ -64,6 +65,8 @@ class PathSlot:
     attribute: str
     needed: bool = True
     """False where a missing file changes nothing: switched off, packed, or read by nobody."""
+    reader: bpy.types.ID | None = None
+    """Datablock whose file ``//`` is relative to, where it is not that of the owner."""
 
     @property
     def value(self) -> str:
@@ -88,7 +91,14 @@ class PathSlot:
         Purely lexical: symbolic links keep the name under which Blender knows them. A path without
         ``//`` that is not absolute stays relative; so does any ``//`` path of an unsaved file.
         """
-        return resolve(self.value, self.owner.library)
+        if self.kind is PathKind.POINT_CACHE:
+            return resolve(self.value, cache_library(self.owner, self.holder))
+        return resolve(self.value, (self.reader or self.owner).library)
+
+
+def cache_library(owner: Any, cache: Any) -> Any | None:
+    """Return the library that a point cache lies beside, None where it is the open file."""
+    return owner.library if cache.use_library_path else None
 
 
 def _is_modifier_input(slot: PathSlot) -> bool:
@@ -138,6 +148,9 @@ _NOUNS = {
     "VectorFont": "Font",
     "MovieClip": "Movie clip",
     "FreestyleLineStyle": "Line style",
+    "CompositorNodeTree": "Node group",
+    "GeometryNodeTree": "Node group",
+    "ShaderNodeTree": "Node group",
 }
 
 
@@ -182,7 +195,8 @@ def _library_slots() -> Iterator[PathSlot]:
     for library in bpy.data.libraries:
         if not compat.is_packed_library(library):
             # Blender keeps the paths of all libraries relative to the open file, nested ones too.
-            yield PathSlot(library, label_of(library), PathKind.LIBRARY, library, "filepath")
+            used = not compat.has_packed_data(library) or bool(library.users_id)
+            yield PathSlot(library, label_of(library), PathKind.LIBRARY, library, "filepath", used)
 
 
 def _image_slots() -> Iterator[PathSlot | None]:
@@ -353,14 +367,6 @@ def _nodes_modifier_slots(owner: Any, modifier: Any, label: str) -> Iterator[Pat
             holder, attribute = bake, "directory"
         if getattr(holder, attribute):
             yield PathSlot(owner, label, PathKind.BAKE_FOLDER, holder, attribute, False)
-    if modifier.node_group is None:
-        return
-    for item in modifier.node_group.interface.items_tree:
-        is_path = getattr(item, "subtype", "") == "FILE_PATH" and item.in_out == "INPUT"
-        if is_path and compat.modifier_input(modifier, item.identifier):
-            yield PathSlot(
-                owner, label, PathKind.FILE, modifier, item.identifier, modifier.show_render
-            )
 
 
 def iterate_node_trees() -> Iterator[tuple[Any, Any]]:
@@ -385,23 +391,35 @@ def _node_slots(owner: Any, tree: Any) -> Iterator[PathSlot]:
         elif compat.is_file_output(node):
             attribute = "directory" if hasattr(node, "directory") else "base_path"
             yield PathSlot(owner, name, PathKind.OUTPUT, node, attribute, False)
+        for source in _path_sources(owner, node):
+            if not source.is_computed:
+                yield PathSlot(
+                    source.owner,
+                    name,
+                    PathKind.FILE,
+                    source.holder,
+                    source.attribute,
+                    used and getattr(source.holder, "show_render", True),
+                    reader=owner,
+                )
+
+
+def _path_sources(owner: Any, node: Any) -> Iterator[socket_texts.TextSource]:
+    """Yield what the path sockets of a node that imports a file are given."""
+    if "Import" in node.bl_idname:
         for socket in node.inputs:
-            if "FilePath" not in socket.bl_idname:
-                continue
-            if socket.is_linked:
-                yield from _linked_path(owner, name, socket, used)
-            elif socket.default_value:
-                yield PathSlot(owner, name, PathKind.FILE, socket, "default_value", used)
+            if "FilePath" in socket.bl_idname:
+                yield from socket_texts.text_sources(owner, socket)
 
 
-def _linked_path(owner: Any, name: str, socket: Any, used: bool) -> Iterator[PathSlot]:
-    """Yield the String node that feeds a path socket, also through reroutes."""
-    link = socket.links[0]
-    while link.from_node.bl_idname == "NodeReroute" and link.from_node.inputs[0].is_linked:
-        link = link.from_node.inputs[0].links[0]
-    source = link.from_node
-    if source.bl_idname == "FunctionNodeInputString" and source.string:
-        yield PathSlot(owner, name, PathKind.FILE, source, "string", used)
+def walk_computed_paths() -> Iterator[str | None]:
+    """Yield the label of every node that reads a file whose path other nodes put together, and
+    None after each tree, as in `walk_slots`."""
+    for owner, tree in iterate_node_trees():
+        for node in tree.nodes:
+            if owner.users and any(source.is_computed for source in _path_sources(owner, node)):
+                yield f'Node "{node.name}" of {label_of(owner)}'
+        yield None
 
 
 # --- rewriting on a node -----------------------------------------------------------------------
@@ -440,6 +458,11 @@ def rewrite_absolute_paths(mapping: list[tuple[str, str]]) -> RewriteReport:
 
 
 def _rewrite_libraries(mapping: list[tuple[str, str]], report: RewriteReport) -> None:
+    for library in bpy.data.libraries:
+        if compat.is_packed_library(library) and is_absolute(library.filepath):
+            # What was linked lies in this .blend, and still names its files relative to where the
+            # library was.
+            library.filepath = relocate(library.filepath, mapping) or library.filepath
     # A reload frees the datablocks of the library and may bring further libraries, so nothing is
     # kept from one round to the next but names.
     seen: set[str] = set()

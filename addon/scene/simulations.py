@@ -18,7 +18,7 @@ from . import repairs
 from .cache_frames import frames_of_bake, frames_of_fluid, frames_of_point_cache
 from .dependencies import disk_cache_folder
 from .findings import Repair
-from .paths import all_of, is_too_wide, label_of, resolve, walk_point_caches
+from .paths import all_of, cache_library, is_too_wide, label_of, resolve, walk_point_caches
 from .steps import PAUSE, Steps, elsewhere
 
 
@@ -132,7 +132,7 @@ def _point_cache_suspects(
 ) -> Iterator[_Suspect]:
     if cache.use_external:
         # Made elsewhere: that its folder is there is asked with the dependencies.
-        folder = resolve(cache.filepath, owner.library)
+        folder = resolve(cache.filepath, cache_library(owner, cache))
         yield _Suspect(label, None, partial(_external_gap, folder, cache.name, frames))
         return
     # Before its first frame a simulation rests, so these frames need no bake.
@@ -146,7 +146,7 @@ def _point_cache_suspects(
         reason = f"is baked to frame {last} only, and the job goes to frame {frames[-1]}"
         yield _Suspect(label, repair, _known(reason, is_partly=True))
     elif cache.use_disk_cache:
-        library = owner.library if cache.use_library_path else None
+        library = cache_library(owner, cache)
         if not cache.name and not owner.name.isascii():
             return  # Such names are spelled differently from system to system.
         name = cache.name or owner.name.encode().hex().upper()
@@ -183,12 +183,15 @@ def _fluid_suspects(
 ) -> Iterator[_Suspect]:
     if settings is None or frames[-1] <= settings.cache_frame_start:
         return
+    folder = os.path.join(resolve(settings.cache_directory, item.library), "data")
+    if settings.cache_type == "REPLAY":
+        offset = settings.cache_frame_offset
+        first, final = settings.cache_frame_start, settings.cache_frame_end
+        wanted = frozenset(frame - offset for frame in frames if first <= frame - offset <= final)
+        yield _Suspect(label, None, partial(_replay_gap, folder, wanted, offset))
+        return
     liquid, last = settings.domain_type == "LIQUID", settings.cache_frame_end
     gaps = (
-        (
-            settings.cache_type == "REPLAY",
-            'has a cache of type "Replay", which only playing it fills',
-        ),
         (not settings.has_cache_baked_data, "is not baked"),
         (
             liquid and settings.use_mesh and not settings.has_cache_baked_mesh,
@@ -206,13 +209,23 @@ def _fluid_suspects(
         reason = f"is baked to frame {last} only, and the job goes to frame {frames[-1]}"
         yield _Suspect(label, None, _known(reason, is_partly=True))
     elif settings.cache_frame_offset == 0:
-        folder = os.path.join(resolve(settings.cache_directory, item.library), "data")
         yield _Suspect(label, None, partial(_fluid_gap, folder, frames))
 
 
 def _fluid_gap(folder: str, frames: tuple[int, ...]) -> tuple[str, bool]:
     present = frames_of_fluid(_names(folder))
     return (_end_gap(present, frames, "its files end") if present else ""), True
+
+
+def _replay_gap(folder: str, wanted: frozenset[int], offset: int) -> tuple[str, bool]:
+    """Return what a cache that fills while it is played does not hold of the ``wanted`` files."""
+    present = frames_of_fluid(_names(folder))
+    if wanted <= present:
+        return "", False
+    reason = 'has a cache of type "Replay", which only playing it fills'
+    if present:
+        reason += f", and which has nothing for frame {min(wanted - present) + offset}"
+    return reason, bool(present)
 
 
 def _nodes_suspects(

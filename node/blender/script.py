@@ -25,6 +25,7 @@ PACKAGE = "rendermill_job"
 
 RENDER_MODULES = (
     "compat",
+    "socket_texts",
     "paths",
     "reply",
     "progress",
@@ -37,7 +38,7 @@ RENDER_MODULES = (
 )
 """In order of their imports; the last one has ``main``."""
 
-SHARED_MODULES = frozenset({"compat", "paths"})
+SHARED_MODULES = frozenset({"compat", "paths", "socket_texts"})
 """Those that lie in ``addon/scene``."""
 
 _HEADER = '''\

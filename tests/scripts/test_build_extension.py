@@ -129,7 +129,7 @@ def test_only_what_belongs_in_it_travels(extension: Path) -> None:
         assert any(f"-{python}-" in name for name in names if name.startswith("wheels/aiohttp"))
 
 
-@pytest.mark.parametrize("environment", ["bpy-4.2", "dev", "bpy-5.0"])
+@pytest.mark.parametrize("environment", ["bpy-4.2", "dev", "bpy-5.0", "bpy-5.2"])
 def test_it_installs_and_its_operator_sends_a_job(
     environment: str, extension: Path, coordinator: dict[str, str], tmp_path: Path
 ) -> None:

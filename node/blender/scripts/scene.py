@@ -111,6 +111,11 @@ class OpenJob:
         if render.engine != "CYCLES":
             return
         render.use_persistent_data = bool(self.spec["persistent_data"])
+        if getattr(render, "use_auto_generate_texture_cache", False):
+            # Cycles 5.2 puts them beside the pictures, where nothing can be written here.
+            context: Any = bpy.context
+            folders = context.preferences.filepaths
+            folders.texture_cache_directory = os.path.join(bpy.app.tempdir, "textures", "")
         if self.spec["requires"]["device"] == "gpu":
             enable_gpus(gpus)
             self.scene.cycles.device = "GPU"

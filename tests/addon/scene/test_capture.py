@@ -151,6 +151,7 @@ def test_denoising_needs_the_denoiser(workshop: Any, cycles_scene: Any):
 
 
 def test_denoise_node_in_a_group(workshop: Any, cycles_scene: Any):
+    cycles_scene.render.compositor_device = "CPU"  # Since 5.2 it begins on the graphics card.
     if hasattr(cycles_scene, "compositing_node_group"):
         tree = bpy.data.node_groups.new("compositor", "CompositorNodeTree")
         cycles_scene.compositing_node_group = tree

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rendermill.addon.scene import compat
 from rendermill.addon.scene.dependencies import find_dependencies, sequence_pattern
 
 pytestmark = pytest.mark.bpy
@@ -569,7 +570,7 @@ def test_geometry_nodes_import_paths(workshop: Any, found: Found):
     item = group.interface.new_socket("Path", in_out="INPUT", socket_type="NodeSocketString")
     item.subtype = "FILE_PATH"
     group.links.new(group.nodes["Group Input"].outputs["Path"], fed.inputs["Path"])
-    modifier[item.identifier] = paths["modifier"]
+    compat.set_modifier_input(modifier, item.identifier, paths["modifier"])
     workshop.reopen()
     assert found() == {"obj/socket.obj", "obj/socket.mtl", "obj/string.obj", "obj/modifier.obj"}
 

@@ -20,6 +20,8 @@ bpy: Any = importlib.import_module("bpy")
 """The stubs know one version of Blender, these tests run in all."""
 
 AT_LEAST_5 = bpy.app.version >= (5, 0, 0)
+IS_5_0 = (5, 0, 0) <= bpy.app.version < (5, 1, 0)
+"""There the names of a File Output node's inputs are made safe, folders included."""
 
 
 def written(folder: Path) -> dict[str, int]:
@@ -245,7 +247,7 @@ def test_file_output_nodes(workshop: Any, cycles_scene: Any):
     assert set(here) == {
         "main_0003.png",
         "passes/depth_0003.png",
-        "passes/sub_colour_03.png" if AT_LEAST_5 else "passes/sub/colour_03.png",
+        "passes/sub_colour_03.png" if IS_5_0 else "passes/sub/colour_03.png",
         "flat/x0003.png",
         "layers/all_003.exr",
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rendermill.addon.scene import compat, paths
+from rendermill.addon.scene import compat, paths, socket_texts
 
 pytestmark = pytest.mark.bpy
 
@@ -117,8 +117,12 @@ def test_a_moved_tree_is_whole_again(workshop: Any, cycles_scene: Any, tmp_path:
 
 
 def test_what_a_node_embeds_stands_alone():
-    """`compat` and `paths` become a part of a node's script: bpy, the standard library, no more."""
-    for file, allowed in ((compat.__file__, set()), (paths.__file__, {"compat"})):
+    """What becomes a part of a node's script needs bpy and the standard library, no more."""
+    for file, allowed in (
+        (compat.__file__, set()),
+        (socket_texts.__file__, {"compat"}),
+        (paths.__file__, {"compat", "socket_texts"}),
+    ):
         tree = ast.parse(Path(str(file)).read_text("utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.level:

@@ -30,10 +30,11 @@ PYTHONS = {
     "4.5": Path(sys.executable),
     "4.2": ENVIRONMENTS / "bpy-4.2" / "bin" / "python",
     "5.0": ENVIRONMENTS / "bpy-5.0" / "bin" / "python",
+    "5.2": ENVIRONMENTS / "bpy-5.2" / "bin" / "python",
 }
 BLENDER_SECONDS = 700
 """Before a Blender is given up; software OpenGL compiles shaders for a minute on quiet cores."""
-VERSIONS = {"4.2": (4, 2, 23), "4.5": (4, 5, 15), "5.0": (5, 0, 1)}
+VERSIONS = {"4.2": (4, 2, 23), "4.5": (4, 5, 15), "5.0": (5, 0, 1), "5.2": (5, 2, 3)}
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Studio:
 
     @property
     def eevee(self) -> str:
-        return "BLENDER_EEVEE" if self.label == "5.0" else "BLENDER_EEVEE_NEXT"
+        return "BLENDER_EEVEE" if self.info.version >= (5, 0, 0) else "BLENDER_EEVEE_NEXT"
 
     def run(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -120,7 +121,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
     return _studio("4.5", tmp_path_factory)
 
 
-@pytest.fixture(scope="session", params=["4.2", "4.5", "5.0"])
+@pytest.fixture(scope="session", params=["4.2", "4.5", "5.0", "5.2"])
 def any_studio(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Studio:
     """Every Blender version that is installed here."""
     return _studio(request.param, tmp_path_factory)

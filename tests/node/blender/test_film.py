@@ -139,6 +139,7 @@ CASES = [
     pytest.param("4.2", "grey", "1-10", "PNG", False, id="4.2-grey"),
     pytest.param("5.0", "stamped", "2-8:3", "PNG", True, id="5.0-stamp-look-dither-step"),
     pytest.param("5.0", "deep", "1-10", "OPEN_EXR", True, id="5.0-prores-10-bits"),
+    pytest.param("5.2", "stamped", "2-8:3", "PNG", True, id="5.2-stamp-look-dither-step"),
 ]
 
 
@@ -161,7 +162,7 @@ async def test_it_is_the_film_that_blender_makes(
     assert (wanted["sound"] is not None) == (sound and studio.has_sound)
 
 
-@pytest.mark.parametrize("label", ["4.2", "4.5", "5.0"])
+@pytest.mark.parametrize("label", ["4.2", "4.5", "5.0", "5.2"])
 async def test_h264_in_mp4(label, make_session, tmp_path):
     """The same streams; its pictures may differ in Blender itself from one run to the next."""
     studio = film_studio(label, tmp_path)

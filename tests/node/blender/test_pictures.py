@@ -76,7 +76,7 @@ async def test_every_picture_is_the_one_of_a_bare_blender(any_studio, make_sessi
             label="Layers",
             folder="/nowhere",
             node="Layers",
-            name="" if studio.label == "5.0" else "all_",
+            name="" if studio.info.version >= (5, 0, 0) else "all_",
         ),
     )
     await session.start(studio.info)

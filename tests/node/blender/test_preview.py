@@ -24,6 +24,7 @@ CASES = [
     ("4.5", "Filmic", "None", "TIFF", "16"),
     ("4.2", "Filmic", "None", "OPEN_EXR_MULTILAYER", "16"),
     ("5.0", "AgX", "None", "OPEN_EXR_MULTILAYER", "16"),
+    ("5.2", "AgX", "None", "OPEN_EXR_MULTILAYER", "16"),
 ]
 
 
