@@ -121,6 +121,7 @@ def capture(
         scratch=snapshot.parent if snapshot is not None else None,
         blend=blend if bpy.data.filepath else "",
         notes=_notes(found, len(wanted) - len(numbers)),
+        placeholder=outputs.frame_pattern(scene) if scene.render.use_placeholder else "",
     )
 
 
