@@ -51,6 +51,14 @@ def begin(farm, job: JobView) -> asyncio.Future[Delivered]:
     return asyncio.ensure_future(deliver(farm, job.id))
 
 
+async def stop_once_laid(delivery: asyncio.Future[Delivered], out: Path) -> None:
+    """Stop a delivery as the end of Blender does, with placeholders lying there."""
+    await until(lambda: out.exists() and empty(out) != [])
+    delivery.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await delivery
+
+
 async def test_a_frame_that_is_begun_has_one_until_it_comes(farm, make_node, send, out):
     job = await send()
     delivery = begin(farm, job)
@@ -98,10 +106,7 @@ async def test_one_that_a_crash_has_left_goes_with_its_job(farm, make_node, send
     node = make_node(farm)
     async with node.connected():
         await node.receive_a(Assign)
-        await until(lambda: out.exists() and empty(out) != [])
-        delivery.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await delivery
+        await stop_once_laid(delivery, out)
         assert empty(out) != []
         await farm.post(f"/api/v1/jobs/{job.id}/cancel", JobView)
     (record,) = unfinished((await farm.health()).farm_id)
@@ -116,10 +121,7 @@ async def test_and_with_a_job_that_is_no_more(farm, make_node, send, out):
     node = make_node(farm)
     async with node.connected():
         await node.receive_a(Assign)
-        await until(lambda: out.exists() and empty(out) != [])
-        delivery.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await delivery
+        await stop_once_laid(delivery, out)
         await farm.post(f"/api/v1/jobs/{job.id}/cancel", JobView)
         await farm.delete(f"/api/v1/jobs/{job.id}")
     with pytest.raises(NotFound):
