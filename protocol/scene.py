@@ -45,3 +45,6 @@ class CapturedScene:
     """Where the open file is saved, normal form; '' for one that never was."""
     notes: tuple[str, ...] = ()
     """Sentences that are good to know, and nothing to worry about."""
+    placeholder: str = ""
+    """Name of a frame's file below the folder of the main output, with ``####`` for its number,
+    where the artist wants Blender's *Placeholders* and it is known; else ''."""

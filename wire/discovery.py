@@ -19,7 +19,15 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 from ..protocol import views
 from .connection import FarmConnection
 from .credentials import Credentials, JoinToken, load_local, save_farm, saved_farms
-from .errors import FarmError, NoCoordinator, NotAllowed, ProtocolMismatch, Unreachable
+from .errors import (
+    FarmError,
+    NoCoordinator,
+    NotAllowed,
+    NothingFound,
+    NotJoined,
+    ProtocolMismatch,
+    Unreachable,
+)
 
 SERVICE_TYPE = "_rendermill._tcp.local."
 INTERFACE_VARIABLE = "RENDERMILL_INTERFACE"
@@ -175,11 +183,7 @@ async def resolve(url: str | None = None, *, browse_seconds: float = BROWSE_SECO
     if moved is not None:
         save_farm(moved)
         return moved
-    raise NoCoordinator(
-        "No coordinator found: start one on this machine with `rendermill coordinator`, or join "
-        "the one of your farm with `rendermill join TOKEN` (it prints the token when it "
-        "starts)." + "".join(f" Tried: {sentence}" for sentence in tried)
-    )
+    raise NothingFound(tuple(tried))
 
 
 async def _resolve_given(url: str) -> Credentials:
@@ -200,10 +204,7 @@ async def _resolve_given(url: str) -> Credentials:
     if not known or refusal is None:
         # Nothing to let us in: tell "not there" from "not joined".
         await probe(Credentials(url, "", "", "", ""), any_certificate=True)
-    raise NotAllowed(
-        f"This machine has not joined the farm at {url}; join it with "
-        f"`rendermill join TOKEN` (its coordinator prints the token when it starts)."
-    ) from refusal
+    raise NotJoined(url) from refusal
 
 
 async def probe(credentials: Credentials, *, any_certificate: bool = False) -> views.Health:

@@ -14,6 +14,18 @@ class NoCoordinator(FarmError):
     """No coordinator is known or seen on the network."""
 
 
+class NothingFound(NoCoordinator):
+    """Nobody gave an address, and no farm was found; ``tried`` says of each known one why."""
+
+    def __init__(self, tried: tuple[str, ...]) -> None:
+        super().__init__(
+            "No coordinator found: start one on this machine with `rendermill coordinator`, or "
+            "join the one of your farm with `rendermill join TOKEN` (it prints the token when it "
+            "starts)." + "".join(f" Tried: {sentence}" for sentence in tried)
+        )
+        self.tried = tried
+
+
 class Unreachable(FarmError):
     """The coordinator does not answer, and kept silent for as long as we were willing to try."""
 
@@ -21,6 +33,17 @@ class Unreachable(FarmError):
 class NotAllowed(FarmError):
     """The token is missing, wrong, or of a role that may not do this; or the certificate is not
     the one that was pinned when the farm was joined."""
+
+
+class NotJoined(NotAllowed):
+    """A farm answers at ``url``, and this machine was never let into it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"This machine has not joined the farm at {url}; join it with "
+            "`rendermill join TOKEN` (its coordinator prints the token when it starts)."
+        )
+        self.url = url
 
 
 class ProtocolMismatch(FarmError):

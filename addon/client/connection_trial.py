@@ -11,6 +11,7 @@ from ...wire.connection import FarmConnection
 from ...wire.credentials import CredentialsError
 from ...wire.discovery import resolve
 from ...wire.errors import FarmError
+from .artist_words import artist_sentence
 
 PATIENCE_SECONDS = 3.0
 _READY = (NodeState.IDLE, NodeState.RENDERING)
@@ -38,7 +39,7 @@ async def try_connection(url: str | None = None) -> Tried:
             await farm.get("/api/v1/farm", FarmView)
             nodes = (await farm.get("/api/v1/nodes", NodePage)).nodes
     except (FarmError, CredentialsError) as error:
-        return Tried(False, str(error))
+        return Tried(False, artist_sentence(error))
     where = f"{health.farm} answers at {credentials.url} in {took * 1000:.0f} ms"
     who = f"you are signed in as {visitor.name}"
     if "submit" not in visitor.may:

@@ -8,6 +8,9 @@ delivery made it or the scene (or the caller) says that existing files may be ov
 delivery may stop at any moment and go on later; see `delivery_record`. Where files go is what the
 scene said when it was sent from here (`sent_jobs`), never what the coordinator says.
 
+Where the scene wants Blender's *Placeholders*, an empty file lies under the name of each frame that
+a node has begun, in the scene's own folder, until the frame comes or will not come.
+
 Of a job that asks for a film, the film comes when it is encoded. Its frames stay on the farm,
 unless they are wanted too: then they go into a folder named after the film.
 """
@@ -17,10 +20,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from ...protocol.frame_names import numbered
 from ...protocol.job import JobSpec
 from ...protocol.manifest import ManifestError, check_path
 from ...protocol.messages import FrameFile
@@ -28,10 +32,10 @@ from ...protocol.states import JOB_ENDED, FrameState
 from ...protocol.views import Event, FarmView, FramePage, FrameView, JobDetail, JobView
 from ...wire.blobs import download_file
 from ...wire.connection import FarmConnection
-from ...wire.errors import FarmError
+from ...wire.errors import FarmError, NotFound
 from .artist import process_mark, sweep_parts
-from .delivery_record import DeliveryRecord, open_record
-from .errors import DeliveryError
+from .delivery_record import DeliveryRecord, is_placeholder, open_record
+from .errors import DeliveryError, FolderNeeded
 from .sent_jobs import recall_sent
 
 MAIN = "main"
@@ -94,16 +98,18 @@ async def deliver(
     after = (await farm.get("/api/v1/farm", FarmView)).sequence
     detail = await farm.get(f"/api/v1/jobs/{job_id}", JobDetail)
     job, farm_id = detail.job.id, (await farm.health()).farm_id
-    spec = detail.spec
+    spec, placeholder = detail.spec, ""
     if destination is None:
         sent = await asyncio.to_thread(recall_sent, job, farm_id)
         if sent is None:
             folder = next((root.folder for root in spec.outputs), "FOLDER")
-            raise DeliveryError(
-                f"Job {job} was not sent from here by you, so where its frames may go is yours to "
-                f"say: `rendermill fetch {job} --output FOLDER` (its scene says {folder!r})."
+            raise FolderNeeded(
+                f"Job {job} was not sent from here by you, so its frames are not written into the "
+                f"folder that its scene names ({folder!r}).",
+                job,
             )
         spec = replace(spec, outputs=sent.outputs, overwrite=sent.overwrite)
+        placeholder = sent.placeholder
     insists = overwrite is True
     if overwrite is None:
         overwrite = spec.overwrite and destination is None
@@ -117,6 +123,7 @@ async def deliver(
             may_overwrite=overwrite,
             insists=insists,
             wants_pictures=film_frames or spec.film is None or spec.film.keep_frames,
+            placeholder=placeholder,
             progress=progress,
         )
         return await work.run(after)
@@ -145,9 +152,8 @@ def output_path(spec: JobSpec, file: FrameFile, destination: Path | None = None)
     else:
         folder = Path(root.folder)
     if not folder.is_absolute():
-        raise DeliveryError(
-            f"The output folder {str(folder)!r} is not a folder of this machine; choose another "
-            "with `rendermill fetch JOB --output FOLDER`."
+        raise FolderNeeded(
+            f"The output folder {str(folder)!r} is not a folder of this machine.", "JOB"
         )
     target = folder / file.path
     try:
@@ -173,6 +179,8 @@ class _Delivery:
     """Whether even a file that was changed after its delivery is replaced."""
     wants_pictures: bool
     """False: of the render output only the film."""
+    placeholder: str
+    """Name of a frame's placeholder with ``####`` for its number; '': none is laid."""
     progress: Callable[[DeliveryProgress], None] | None
     here: dict[int, tuple[FrameFile, ...]] = field(default_factory=dict)
     """Frames of which every wanted file is in its place, and which files those are."""
@@ -189,15 +197,20 @@ class _Delivery:
 
     async def run(self, after: int) -> Delivered:
         try:
+            # First of all: no placeholder is taken away while its frame comes.
+            await self._find_begun()
             await self._sweep()
             self._report()
             if self.detail.job.state not in JOB_ENDED:
                 await self._follow(after)
             await self._settle()
+        except NotFound:
+            await self._stop_fetching()
+            await asyncio.to_thread(self.record.lift_all)
+            raise
         finally:
-            for task in self.running.values():
-                task.cancel()
-            await asyncio.gather(*self.running.values(), return_exceptions=True)
+            await self._stop_fetching()
+        await asyncio.to_thread(self.record.lift_all)
         await asyncio.to_thread(self.record.complete)
         targets = sorted(self._target(file) for files in self.here.values() for file in files)
         film = None if self.film is None else self._target(self.film)
@@ -211,6 +224,11 @@ class _Delivery:
             folders=tuple(dict.fromkeys(path.parent for path in targets)),
             film=None if film in self.kept else film,
         )
+
+    async def _stop_fetching(self) -> None:
+        for task in self.running.values():
+            task.cancel()
+        await asyncio.gather(*self.running.values(), return_exceptions=True)
 
     async def _follow(self, after: int) -> None:
         events = self.farm.events(job=self.detail.job.id, after=after)
@@ -230,6 +248,7 @@ class _Delivery:
             self._set_job(event.job)
             self._report()
         elif event.kind == "frame" and event.frame is not None:
+            await self._mark(event.frame)
             await self._want(event.frame)
 
     async def _settle(self) -> None:
@@ -251,19 +270,48 @@ class _Delivery:
 
     async def _sweep(self) -> None:
         """Want every frame that is done."""
+        async for frame in self._frames(FrameState.DONE):
+            await self._want(frame)
+
+    async def _find_begun(self) -> None:
+        """Lay placeholders for frames that were begun before; take away those of others."""
+        begun: set[str] = set()
+        if self.placeholder:
+            async for frame in self._frames(FrameState.LEASED):
+                begun.add(str(self._place_of(frame)))
+                await self._mark(frame)
+        for laid in self.record.laid.keys() - begun:
+            await asyncio.to_thread(self.record.lift, Path(laid))
+
+    async def _mark(self, frame: FrameView) -> None:
+        """Have a placeholder for a frame exactly while it is rendered."""
+        fetching = self.running.get(frame.frame)
+        is_coming = fetching is not None and not fetching.done()
+        if not self.placeholder or frame.state is FrameState.DONE or is_coming:
+            return
+        change = self.record.lay if frame.state is FrameState.LEASED else self.record.lift
+        # A folder that cannot be written is said when the frame itself comes.
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(change, self._place_of(frame))
+
+    def _place_of(self, frame: FrameView) -> Path:
+        name = numbered(self.placeholder, frame.frame)
+        return self._target(FrameFile(root=MAIN, path=name, sha256="", length=0))
+
+    async def _frames(self, state: FrameState) -> AsyncIterator[FrameView]:
         after: int | None = None
         while True:
             page = await self.farm.get(
                 f"/api/v1/jobs/{self.detail.job.id}/frames",
                 FramePage,
                 params={
-                    "state": FrameState.DONE.value,
+                    "state": state.value,
                     "after": after,
                     "limit": PAGE_FRAMES,
                 },
             )
             for frame in page.frames:
-                await self._want(frame)
+                yield frame
             after = page.next
             if after is None:
                 return
@@ -338,9 +386,10 @@ class _Delivery:
         except FarmError:
             raise
         except OSError as error:
-            raise DeliveryError(
-                f"{target} cannot be written ({error.strerror or error}); make room or choose "
-                f"another folder with `rendermill fetch {self.detail.job.id} --output FOLDER`."
+            raise FolderNeeded(
+                f"{target} cannot be written ({error.strerror or error}). Make room there, then "
+                "fetch again.",
+                self.detail.job.id,
             ) from error
         self.kept.discard(target)
         self.bytes_here += file.length
@@ -356,7 +405,7 @@ class _Delivery:
 
     def _is_settled(self, target: Path, file: FrameFile) -> bool:
         """Whether ``target`` stays as it is: the same already, or not ours to replace."""
-        if not target.exists() or (_is_placeholder(target) and file.length > 0):
+        if not target.exists() or (is_placeholder(target) and file.length > 0):
             return False
         present = _hash(target)
         if present == file.sha256:
@@ -392,11 +441,6 @@ class _Delivery:
                     newest_frame=self.newest_frame,
                 )
             )
-
-
-def _is_placeholder(path: Path) -> bool:
-    """Whether a file is an empty one, as Blender's *Placeholders* leaves for a frame to come."""
-    return path.is_file() and path.stat().st_size == 0
 
 
 def _hash(path: Path) -> str:

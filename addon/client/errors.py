@@ -49,3 +49,11 @@ class MissingFiles(ClientError):
 
 class DeliveryError(ClientError):
     """A finished frame that cannot be put where it belongs."""
+
+
+class FolderNeeded(DeliveryError):
+    """A job whose files can only come home into another folder; ``what`` says why."""
+
+    def __init__(self, what: str, job: str) -> None:
+        super().__init__(f"{what} Into another folder: `rendermill fetch {job} --output FOLDER`.")
+        self.what = what

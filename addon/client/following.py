@@ -52,6 +52,7 @@ from ...wire.discovery import join, resolve
 from ...wire.errors import FarmError, NoCoordinator, NotFound, Unreachable
 from ...wire.places import user_label
 from .artist import sweep_snapshots
+from .artist_words import artist_sentence
 from .connection_trial import try_connection
 from .delivery import Delivered, deliver
 from .delivery_record import forget_delivery, unfinished
@@ -298,7 +299,7 @@ class _Work:
             case None:
                 self._emit(Finished(request))
             case FarmError() | ClientError() | CredentialsError() | ManifestError() as error:
-                self._emit(Failed(request, str(error), error))
+                self._emit(Failed(request, artist_sentence(error), error))
             case Exception() as error:
                 log.error("request failed request=%d", request, exc_info=error)
                 self._emit(Failed(request, f"Rendermill failed: {error!r}.", error))
@@ -336,11 +337,11 @@ class _Work:
                 async with self._farm(patience_seconds=2.0) as farm:
                     await self._follow_connected(farm)
             except NoCoordinator as error:
-                self._emit(Disconnected(str(error)))
+                self._emit(Disconnected(artist_sentence(error)))
                 await asyncio.sleep(SEARCH_AGAIN_SECONDS)
             except Unreachable as error:
                 failures += 1
-                self._emit(Disconnected(str(error)))
+                self._emit(Disconnected(artist_sentence(error)))
                 await asyncio.sleep(backoff(min(failures, 6)))
 
     async def _follow_connected(self, farm: FarmConnection) -> None:

@@ -33,14 +33,24 @@ class SentJob:
     """Whether frames may replace files that lie in these folders already."""
     blend: str = ""
     """The artist's own .blend; '' for one that was never saved."""
+    placeholder: str = ""
+    """As `CapturedScene` has it."""
 
 
-def remember_sent(job: str, farm_id: str, spec: JobSpec, blend: str = "") -> None:
+def remember_sent(
+    job: str, farm_id: str, spec: JobSpec, blend: str = "", *, placeholder: str = ""
+) -> None:
     """Note that this scene went to that farm as job ``job``. Raises OSError, `DeliveryError`."""
     path = path_of_job("sent", job, ".json")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    sent = SentJob(farm_id=farm_id, outputs=spec.outputs, overwrite=spec.overwrite, blend=blend)
+    sent = SentJob(
+        farm_id=farm_id,
+        outputs=spec.outputs,
+        overwrite=spec.overwrite,
+        blend=blend,
+        placeholder=placeholder,
+    )
     part.write_bytes(encode_json(sent))
     part.replace(path)
 

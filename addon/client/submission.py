@@ -271,7 +271,7 @@ class _Submission:
 
     def _remember(self, job: str, farm_id: str) -> None:
         captured = self._captured
-        remember_sent(job, farm_id, captured.spec, captured.blend)
+        remember_sent(job, farm_id, captured.spec, captured.blend, placeholder=captured.placeholder)
         if captured.blend:
             sources = [file.source for file in captured.files if not self._is_snapshot(file)]
             remember_scene(captured.blend, captured.spec.scene, sources)

@@ -125,6 +125,7 @@ def capture_steps(
         scratch=snapshot.parent if snapshot is not None else None,
         blend=blend if bpy.data.filepath else "",
         notes=_notes(found, len(wanted) - len(numbers)),
+        placeholder=outputs.frame_pattern(scene) if scene.render.use_placeholder else "",
     )
 
 

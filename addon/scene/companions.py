@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
-from . import usd_layers
 from .listings import Listings
+from .usd_layers import EXTENSIONS as USD_EXTENSIONS
+from .usd_layers import Companions, layers_of
 
 TEXTURE_CACHE = "blender_tx"
 """Folder beside a picture with what Cycles 5.2 made of it."""
@@ -25,16 +25,6 @@ INCLUDES_MAX = 200
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*["<]([^">\r\n]+)[">]', re.MULTILINE)
 
 
-@dataclass(slots=True)
-class Companions:
-    """What is read along with a file."""
-
-    files: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    """Sentences about what cannot travel along."""
-
-
 def companions_of(path: str, listings: Listings) -> Companions:
     """Return what is read along with an existing file, by its ending. Reads shaders and USD."""
     stem, extension = os.path.splitext(path)
@@ -43,9 +33,8 @@ def companions_of(path: str, listings: Listings) -> Companions:
         return _of_shader(path, listings)
     if extension == ".obj" and listings.has(stem + ".mtl"):
         return Companions([stem + ".mtl"])
-    if extension in usd_layers.EXTENSIONS:
-        layers = usd_layers.layers_of(path)
-        return Companions(layers.files, layers.missing, layers.warnings)
+    if extension in USD_EXTENSIONS:
+        return layers_of(path)
     return Companions()
 
 

@@ -69,7 +69,7 @@ def _lacking(requires: Requirements, nodes: tuple[NodeView, ...]) -> Iterator[Fi
             Severity.WARNING,
             "The farm has no node at the moment.",
             "The job would wait until one joins.",
-            'Start a node with "rendermill node", or use this computer as one.',
+            "Let this computer render for the farm (preferences), or start a node on another.",
             id="no_nodes",
         )
         return
@@ -145,7 +145,7 @@ def _no_engine(requires: Requirements, able: list[tuple[NodeView, BlenderInfo]])
         Severity.ERROR,
         f"No node of the farm can render with {engine}.",
         " ".join(filter(None, (*reasons[:1], _WAITS))),
-        "Choose another engine, or give a node what it lacks (rendermill doctor says what).",
+        "Choose another engine, or give a node what it lacks (the farm's web page says what).",
         id="no_engine",
     )
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import bpy
 
+from ...protocol.frame_names import FRAME_DIGITS, numbered, padded
 from ...protocol.frames import frame_step
 from ...protocol.job import Film, FrameImage, OutputRoot
 from . import compat
@@ -21,9 +22,6 @@ from . import compat
 MAIN = "main"
 STILL_OF_FILM_FORMAT = "PNG"
 """What pictures are rendered as that come as pictures although the output is a video."""
-
-_FRAME_DIGITS = 4
-"""Blender's padding where a path has no ``#``."""
 
 _FFMPEG_EXTENSIONS = {
     "MPEG1": (".mpg", ".mpeg"),
@@ -155,6 +153,23 @@ def expected_files(scene: Any, frame: int) -> Iterator[tuple[str, str]]:
             yield os.path.normpath(path), f'File Output node "{label}"'
 
 
+def frame_pattern(scene: Any) -> str:
+    """Return the name of a frame's file below the folder of the main output, extension included and
+    with ``####`` for the number (see `protocol.frame_names`).
+
+    '' where it is not known that simply: for films, several views, and templates of Blender's own.
+    """
+    folder, name = split_output(scene.render.filepath)
+    if writes_film(scene) or scene.render.use_multiview or "{" in name:
+        return ""
+    if "#" not in name.rpartition("/")[2]:
+        name += "#" * FRAME_DIGITS
+    path = os.path.abspath(scene.render.frame_path(frame=1))
+    relative = os.path.relpath(path, folder).replace(os.sep, "/")
+    first = numbered(name, 1)
+    return name + relative[len(first) :] if relative.startswith(first) else ""
+
+
 def frame_paths(scene: Any, frames: tuple[int, ...]) -> dict[int, str]:
     """Return the file of each frame whose presence *Overwrite* asks about.
 
@@ -198,17 +213,6 @@ def _names(folder: str) -> frozenset[str]:
         return frozenset(os.listdir(folder))
     except OSError:
         return frozenset()
-
-
-def numbered(name: str, frame: int) -> str:
-    """Return ``name`` with the frame number where Blender puts it (``BLI_path_frame``)."""
-    head, slash, last = name.rpartition("/")
-    groups = list(re.finditer(r"#+", last))
-    if not groups:
-        return name + _padded(frame, _FRAME_DIGITS)
-    found = groups[-1]
-    number = _padded(frame, len(found[0]))
-    return head + slash + last[: found.start()] + number + last[found.end() :]
 
 
 _EXTENSIONS = {
@@ -321,7 +325,7 @@ def _is_range_of(scene: Any, frames: tuple[int, ...]) -> bool:
 
 def _with_other_range(path: str, own: tuple[int, int], wanted: tuple[int, int]) -> str:
     for digits in range(12, 0, -1):
-        before, after = ("-".join(_padded(one, digits) for one in both) for both in (own, wanted))
+        before, after = ("-".join(padded(one, digits) for one in both) for both in (own, wanted))
         head, found, tail = path.rpartition(before)
         if found:
             return head + after + tail
@@ -359,13 +363,10 @@ def _without_film_extension(scene: Any, name: str) -> str:
 def _with_range(name: str, first: int, last: int, *, always: bool) -> str:
     groups = list(re.finditer(r"#+", name))
     if not groups:
-        return f"{name}{_padded(first, 4)}-{_padded(last, 4)}" if always else name
+        if not always:
+            return name
+        return f"{name}{padded(first, FRAME_DIGITS)}-{padded(last, FRAME_DIGITS)}"
     found = groups[-1]
     digits = len(found[0])
-    numbers = f"{_padded(first, digits)}-{_padded(last, digits)}"
+    numbers = f"{padded(first, digits)}-{padded(last, digits)}"
     return name[: found.start()] + numbers + name[found.end() :]
-
-
-def _padded(frame: int, digits: int) -> str:
-    """As C's ``%0*d`` with room for the sign added, the way Blender counts: -5 is ``-0005``."""
-    return f"-{-frame:0{digits}d}" if frame < 0 else f"{frame:0{digits}d}"

@@ -25,23 +25,23 @@ _NAMED_LAYER = re.compile(rb"@@@([^\r\n]+?\.usd[acz]?)@@@|@([^@\r\n]+\.usd[acz]?
 
 
 @dataclass(slots=True)
-class Layers:
-    """Absolute paths, in normal form."""
+class Companions:
+    """What is read along with a file, itself left out; absolute paths, in normal form."""
 
     files: list[str] = field(default_factory=list)
-    """Those that are here, without the file that was asked about."""
     missing: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    """Sentences about layers that are named by an absolute path, which nobody rewrites."""
+    """Sentences about what cannot travel along."""
 
 
-def layers_of(path: str) -> Layers:
+def layers_of(path: str) -> Companions:
     """Return what a USD file is made of; nothing of one that cannot be read.
 
+    A layer that is named by an absolute path gets a warning: nobody rewrites that.
     Layer by layer: asked for all at once, USD ends the process when one of them is broken.
     """
     named_in = _reader()
-    found = Layers()
+    found = Companions()
     queue, seen = [path], {path}
     while queue:
         layer = queue.pop()

@@ -274,8 +274,8 @@ def draw_farm_offer(layout: Any) -> None:
     elif current is not None and current.farm is None and current.link_text:
         draw_text(
             layout,
-            "There is no farm yet? Start one here: this computer hands out the frames, and others "
-            "join it with a token that is copied here.",
+            "If there is none yet, start one here: this computer hands out the frames then, and "
+            "others join it with a token.",
             icon="INFO",
         )
         layout.operator("rendermill.start_farm", icon="ADD")

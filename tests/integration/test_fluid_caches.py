@@ -38,13 +38,17 @@ KINDS = {
 
 def blender(program: Path, *words: str) -> str:
     """Run the script in a Blender; return '' or how it went wrong."""
-    done = subprocess.run(
-        [str(program), "-b", "--factory-startup", "-P", str(SCRIPT), "--", *words],
-        capture_output=True,
-        text=True,
-        timeout=BLENDER_SECONDS_MAX,
-        check=False,
-    )
+    command = [str(program), "-b", "--factory-startup", "-P", str(SCRIPT), "--", *words]
+    # A bake with noise leaves 25 MB in the folder that Blender was started in.
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=BLENDER_SECONDS_MAX,
+            check=False,
+        )
     return "" if "BAKED AND WELL" in done.stdout else done.stdout[-3000:] + done.stderr[-3000:]
 
 

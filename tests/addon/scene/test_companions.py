@@ -202,8 +202,8 @@ def test_a_broken_layer_hides_none_of_the_others(workshop: Any):
 
 
 def test_what_is_no_usd_has_no_layers(workshop: Any):
-    assert usd_layers.layers_of(str(workshop.text("junk.usda", "junk"))) == usd_layers.Layers()
-    assert usd_layers.layers_of(str(workshop.folder / "gone.usdc")) == usd_layers.Layers()
+    assert usd_layers.layers_of(str(workshop.text("junk.usda", "junk"))) == usd_layers.Companions()
+    assert usd_layers.layers_of(str(workshop.folder / "gone.usdc")) == usd_layers.Companions()
 
 
 def test_layers_of_a_cache_file_are_dependencies(workshop: Any, found: Found):

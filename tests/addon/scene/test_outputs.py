@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from rendermill.addon.scene import compat, outputs
+from rendermill.protocol.frame_names import numbered
 from rendermill.protocol.frames import parse_frames
 
 pytestmark = pytest.mark.bpy
@@ -98,7 +99,25 @@ def test_frame_numbers_stand_where_blender_puts_them(workshop: Any, name: str, f
     render_settings = bpy.context.scene.render
     render_settings.filepath = f"/out/{name}"
     expected = render_settings.frame_path(frame=frame)
-    assert f"/out/{outputs.numbered(name, frame)}.png" == expected
+    assert f"/out/{numbered(name, frame)}.png" == expected
+
+
+@pytest.mark.parametrize("name", [name for name, _ in NAMES])
+@pytest.mark.parametrize("has_extension", [True, False])
+def test_the_pattern_of_a_scene_gives_the_names_of_its_frames(
+    workshop: Any, cycles_scene: Any, name: str, has_extension: bool
+):
+    render = cycles_scene.render
+    render.filepath, render.use_file_extension = f"{workshop.folder}/out/{name}", has_extension
+    pattern = outputs.frame_pattern(cycles_scene)
+    folder, _ = outputs.split_output(render.filepath)
+    for frame in (-3, 1, 12345):
+        assert Path(folder, numbered(pattern, frame)) == Path(render.frame_path(frame=frame))
+
+
+def test_views_have_no_pattern(workshop: Any, cycles_scene: Any):
+    cycles_scene.render.use_multiview = True
+    assert outputs.frame_pattern(cycles_scene) == ""
 
 
 def test_no_extension(workshop: Any, cycles_scene: Any):

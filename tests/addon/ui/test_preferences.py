@@ -71,7 +71,7 @@ def test_a_trial_says_who_answers_and_as_whom(own: Any, at_home: Any):
 
 
 def test_a_trial_says_what_is_wrong(own: Any, home: Path):
-    with pytest.raises(RuntimeError, match="No coordinator found"):
+    with pytest.raises(RuntimeError, match="No farm was found"):
         ops.rendermill.try_connection()
     own.coordinator_url = "http://127.0.0.1:1"
     with pytest.raises(RuntimeError, match=r"127\.0\.0\.1:1"):

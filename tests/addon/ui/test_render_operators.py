@@ -65,7 +65,7 @@ def test_without_a_farm_it_says_how_to_get_one(
 ):
     small_scene()
     monkeypatch.setenv("RENDERMILL_HOME", str(tmp_path / "nobody"))
-    with pytest.raises(RuntimeError, match="No coordinator found: start one"):
+    with pytest.raises(RuntimeError, match=r"No farm was found\. Start one"):
         press()
     assert snapshots(tmp_path / "nobody") == []
 

@@ -312,7 +312,8 @@ def at_home() -> Steps:
     )
     state, here = pump.state(), node_here.here
     yield from see_panels(area, "alone")
-    notes["alone"] = state.farm is None
+    # There is no terminal in Blender.
+    notes["alone"] = state.farm is None and "`" not in state.link_text
     # As the button does, but on a port that is free here.
     node_here.start_farm("Shed", part("node_operators")._connect, HOME_COORDINATOR)
     yield from until(lambda: state.farm is not None or here.farm_sentence != "", "a farm")
