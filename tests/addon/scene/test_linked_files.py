@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from rendermill.addon.scene import compat, paths
 from rendermill.addon.scene.dependencies import find_dependencies
-from rendermill.addon.scene.simulations import unbaked
+from rendermill.addon.scene.simulations import unbaked_steps
+from rendermill.addon.scene.steps import in_one_go
 
 bpy: Any = importlib.import_module("bpy")
 pytestmark = pytest.mark.bpy
@@ -189,7 +190,7 @@ def test_a_replay_cache_must_hold_the_frames(
     settings.cache_frame_offset = offset
     for frame in files:
         workshop.text(f"smoke/data/fluid_data_{frame:04}.vdb")
-    told = [gap.reason for gap in unbaked(bpy.context.scene, (2, 3, 4))]
+    told = [gap.reason for gap in in_one_go(unbaked_steps(bpy.context.scene, (2, 3, 4)))]
     assert len(told) == bool(reason)
     assert all(text.endswith(reason) for text in told)
 
