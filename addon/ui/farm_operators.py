@@ -32,6 +32,23 @@ def newest_job() -> str:
     return next((job.id for job in (*here, *others)), "")
 
 
+def folder_of(job: str) -> Path | None:
+    """Return the folder that the frames of a job come into; None for one that was not sent from
+    here. Reads a small file where none has come since Blender was started."""
+    current = pump.state_if_loaded()
+    if current is None or current.farm is None or not job:
+        return None
+    delivery = current.deliveries.get(job)
+    if delivery is not None and delivery.newest is not None:
+        return delivery.newest.parent
+    from ..client.delivery import MAIN
+    from ..client.sent_jobs import recall_sent
+
+    sent = recall_sent(job, current.farm.farm_id)
+    roots = () if sent is None else sent.outputs
+    return next((Path(root.folder) for root in roots if root.id == MAIN), None)
+
+
 class RENDERMILL_OT_join(bpy.types.Operator):
     """Join a farm with the token that its coordinator prints"""
 
@@ -200,27 +217,26 @@ class RENDERMILL_OT_open_folder(bpy.types.Operator):
     bl_idname = "rendermill.open_folder"
     bl_label = "Open Folder"
 
-    folder: bpy.props.StringProperty(
-        name="Folder",
-        description="Empty: that of the newest job of this file, or of yours",
-        subtype="DIR_PATH",
+    job: bpy.props.StringProperty(
+        name="Job",
+        description="Id of the job. Empty: the newest of this file, or of yours",
         options={"SKIP_SAVE"},
     )
 
     def execute(self, context: Any) -> set[Any]:
         """Open it in the system's file browser."""
-        folder = self.folder
-        if not folder:
-            current = pump.state_if_loaded()
-            delivery = current.deliveries.get(newest_job()) if current is not None else None
-            if delivery is None or delivery.newest is None:
-                self.report({"ERROR"}, "No frame of yours has come home yet.")
-                return {"CANCELLED"}
-            folder = str(delivery.newest.parent)
-        if not Path(folder).is_dir():
+        folder = folder_of(self.job or newest_job())
+        if folder is None:
+            self.report(
+                {"ERROR"},
+                "The job was not sent from this computer, so its frames have no folder here. They "
+                "can be saved from the farm's web page.",
+            )
+            return {"CANCELLED"}
+        if not folder.is_dir():
             self.report({"ERROR"}, f"{folder} does not exist yet: no frame has come home.")
             return {"CANCELLED"}
-        bpy.ops.wm.path_open(filepath=folder)
+        bpy.ops.wm.path_open(filepath=str(folder))
         return {"FINISHED"}
 
 

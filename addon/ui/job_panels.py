@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import bpy
 
-from ...protocol.states import JOB_ENDED
+from ...protocol.states import JOB_ENDED, JobState
 from . import pictures, pump
 from .layouts import draw_text
 from .panels import OutputPanel
@@ -17,6 +16,7 @@ from .wording import (
     job_fraction,
     job_text,
     job_word,
+    problems_of,
     waits_for_approval,
 )
 
@@ -109,8 +109,8 @@ def _draw_job(box: Any, current: Any, job: Any, is_open: bool) -> None:
         row = box.row(align=True)
         _act(row, job, "approve", "Approve the Rest", "CHECKMARK")
         _act(row, job, "reject", "Reject", "X")
-    if job.problem and job.counts.failed:
-        draw_text(box, job.problem, icon="ERROR")
+    for problem in problems_of(job):
+        draw_text(box, problem, icon="ERROR")
     delivery = current.deliveries.get(job.id)
     if delivery is not None:
         _draw_delivery(box, delivery)
@@ -124,7 +124,11 @@ def _draw_delivery(box: Any, delivery: Any) -> None:
     frames = "1 frame" if delivery.frames_here == 1 else f"{delivery.frames_here} frames"
     text = f"{frames} in the output folder"
     if delivery.kept:
-        text += f", {delivery.kept} older files left as they were"
+        kept = delivery.kept
+        older = (
+            "1 older file left as it was" if kept == 1 else f"{kept} older files left as they were"
+        )
+        text += f", {older}"
     box.label(text=text, icon="IMPORT")
 
 
@@ -153,7 +157,8 @@ def actions_of(job: Any) -> list[tuple[str, str, str]]:
     if job.state not in JOB_ENDED:
         found.append(("resume", "Resume", "PLAY") if job.paused else ("pause", "Pause", "PAUSE"))
         found.append(("cancel", "Cancel", "X"))
-    if job.counts.failed or job.counts.cancelled:
+    # With all frames done, what failed is the film.
+    if job.counts.failed or job.counts.cancelled or job.state is JobState.FAILED:
         found.append(("retry", "Retry Failed", "FILE_REFRESH"))
     if job.state in JOB_ENDED:
         found.append(("delete", "Remove", "TRASH"))
@@ -168,9 +173,8 @@ def _draw_actions(box: Any, job: Any, delivery: Any) -> None:
         row.operator("rendermill.fetch", text="Fetch", icon="IMPORT").job = job.id
     row = box.row(align=True)
     row.operator("rendermill.open_page", text="Web Page", icon="URL").job = job.id
-    if delivery is not None and delivery.newest is not None:
-        folder = str(Path(delivery.newest).parent)
-        row.operator("rendermill.open_folder", text="Folder", icon="FILE_FOLDER").folder = folder
+    if job.counts.done:
+        row.operator("rendermill.open_folder", text="Folder", icon="FILE_FOLDER").job = job.id
 
 
 CLASSES = (RENDERMILL_PT_jobs_here, RENDERMILL_PT_jobs)

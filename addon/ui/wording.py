@@ -70,6 +70,13 @@ def waits_for_approval(job: JobView) -> bool:
     return job.waiting_kind is WaitingKind.SCOUTS
 
 
+def problems_of(job: JobView) -> list[str]:
+    """Return what went wrong with a job, sentences: a frame of it, the film. Each is said once."""
+    of_frames = job.problem if job.counts.failed or job.state is JobState.FAILED else ""
+    of_film = "" if job.film is None else job.film.problem
+    return [problem for problem in dict.fromkeys((of_frames, of_film)) if problem]
+
+
 def ago_text(seconds: float) -> str:
     """How long ago something was: "just now", "3 min ago"."""
     return "just now" if seconds < 5 else f"{duration_text(seconds)} ago"

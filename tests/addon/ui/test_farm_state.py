@@ -21,12 +21,13 @@ from rendermill.addon.ui.wording import (
     job_text,
     job_word,
     left_text,
+    problems_of,
     size_text,
     waits_for_approval,
 )
 from rendermill.protocol.machine import Machine
-from rendermill.protocol.states import JobState, NodeState, WaitingKind
-from rendermill.protocol.views import FarmView, FrameCounts, JobView, NodeView
+from rendermill.protocol.states import FrameState, JobState, NodeState, WaitingKind
+from rendermill.protocol.views import FarmView, FilmView, FrameCounts, JobView, NodeView
 
 JOB = JobView(
     id="j1",
@@ -120,6 +121,16 @@ def test_a_submission_from_the_first_byte_to_the_last_frame(state: FarmState):
     assert submission.is_over
     assert state.deliveries["j1"].is_over
     assert state.jobs["j1"].state is JobState.DONE
+
+
+def test_a_film_that_was_not_made_is_told_like_a_frame():
+    film = FilmView(name="shot.mp4", state=FrameState.FAILED, problem="No room on atlas.")
+    failed = dataclasses.replace(JOB, state=JobState.FAILED, film=film, problem="Gave up.")
+    assert problems_of(failed) == ["Gave up.", "No room on atlas."]
+    same = dataclasses.replace(failed, problem="No room on atlas.")
+    assert problems_of(same) == ["No room on atlas."]
+    # What was wrong with frames that are done by now is no news.
+    assert problems_of(dataclasses.replace(JOB, problem="A node went away.")) == []
 
 
 def test_a_cancelled_submission_says_so_and_nothing_else(state: FarmState):

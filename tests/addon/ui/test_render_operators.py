@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,11 @@ from typing import Any
 import bpy
 import pytest
 from rendermill.addon.ui import pump, render_operators
+from rendermill.addon.ui.farm_operators import folder_of
+from rendermill.addon.ui.job_panels import actions_of
+from rendermill.protocol.states import JobState
+
+from .test_farm_state import JOB
 
 pytestmark = pytest.mark.bpy
 
@@ -139,6 +145,12 @@ def test_without_delivery_the_frames_stay_on_the_farm_until_they_are_fetched(
     )
     names = sorted(path.name for path in (tmp_path / "render").iterdir())
     assert names == ["shot_001.png", "shot_002.png"]
+    # As in a Blender that was closed since: nothing has come home in this one.
+    current.deliveries.clear()
+    assert folder_of(job_id) == tmp_path / "render"
+    assert folder_of("nobodys") is None
+    with pytest.raises(RuntimeError, match="was not sent from this computer"):
+        ops.rendermill.open_folder(job="nobodys")
 
 
 def test_a_job_is_paused_cancelled_and_removed_from_here(
@@ -158,6 +170,17 @@ def test_a_job_is_paused_cancelled_and_removed_from_here(
     assert "cancelled" in current.notice
     ops.rendermill.act(job=job_id, action="delete")
     pump.wait_for(lambda: job_id not in current.jobs, lambda: None)
+
+
+def test_what_failed_can_be_tried_again_a_film_too():
+    actions = {
+        state: [action for action, *_ in actions_of(dataclasses.replace(JOB, state=state))]
+        for state in (JobState.RENDERING, JobState.FAILED)
+    }
+    assert actions == {
+        JobState.RENDERING: ["pause", "cancel"],
+        JobState.FAILED: ["retry", "delete"],
+    }
 
 
 def test_the_way_to_the_page_is_private_and_leads_to_the_job(addon: Any, at_home: Any):
