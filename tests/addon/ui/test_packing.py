@@ -206,7 +206,8 @@ def test_a_look_goes_on_although_the_scene_changes_under_it(scene: Any):
 def test_a_look_keeps_no_part_of_a_data_block_between_two_steps(scene: Any):
     """Nodes and modifiers that go away between two steps would crash Blender if they were used."""
     material = bpy.data.materials.new("Wood")
-    material.use_nodes = True
+    if material.node_tree is None:  # before 5.0
+        material.use_nodes = True
     for number in range(30):
         bpy.data.objects.new(f"Prop {number}", bpy.data.meshes["Cube"]).modifiers.new("B", "BEVEL")
     steps = packing_of(scene, copies=False).steps()
