@@ -164,12 +164,13 @@ async def test_whatever_is_named_is_shown_as_text(
                 ),
             ):
                 await see(page, f"{here}/{tab}", *texts)
-            await see(page, "/nodes", strange("node"), strange("cpu"), strange("limitation"), TAG)
+            await see(page, "/nodes", strange("node"), strange("cpu"), TAG)
             await see(
                 page,
                 f"/nodes/{node.node}",
                 strange("node"),
                 strange("system"),
+                strange("limitation"),
                 strange("sandbox"),
                 strange("reason"),
             )
