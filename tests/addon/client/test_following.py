@@ -182,7 +182,7 @@ async def test_a_coordinator_that_restarts_is_followed_again(start, owner):
 
 async def test_without_a_coordinator_it_says_why_and_waits(owner):
     request = owner.thread.send(Connect())
-    assert "rendermill coordinator" in (await owner.next_of(Disconnected)).sentence
+    assert "Start one on this computer" in (await owner.next_of(Disconnected)).sentence
     owner.thread.send(Cancel(request))
     assert (await owner.next_of(Failed, request)).cancelled
 
