@@ -182,7 +182,8 @@ def check_missing_data(scene: Any, captured: CapturedScene) -> Findings:
 
 
 def _data_blocks() -> Iterator[Any]:
-    for kind in bpy.data.bl_rna.properties:
+    kinds: Any = bpy.data.bl_rna.properties
+    for kind in kinds:
         # One of all kinds together came with 5.2.
         if kind.type == "COLLECTION" and kind.fixed_type.identifier != "ID":
             yield from all_of(getattr(bpy.data, kind.identifier))
