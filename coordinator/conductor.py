@@ -33,6 +33,7 @@ from .farm.decisions import (
 )
 from .farm.events import FarmEvent, FarmRefusal, StoodStill, Tick
 from .farm.farm import Farm
+from .farm.records import AttemptRecord
 from .feed import EventFeed, FarmViewsNow
 from .load import LoadHistory
 from .store import DiskFull, StoreError, rows
@@ -106,6 +107,9 @@ class Conductor:
         """What people are told while the disk is full and has been for a while."""
         self._deciding: list[asyncio.Future[None]] = []
         """Answers that wait for what is being stored."""
+        self.unstored: tuple[AttemptRecord, ...] = ()
+        """Tries that are over and that the database does not know yet: for a moment, or for as
+        long as the disk is full. Whoever shows tries looks here before asking the database."""
         self._stored: asyncio.Future[None] | None = None
         """Done when what waits for room has been stored; None while nothing waits."""
         self._stopping = asyncio.Event()
@@ -267,7 +271,9 @@ class Conductor:
                 for more in also:
                     more(connection)
 
+            self.unstored = tuple(one.record for one in stored if isinstance(one, SaveAttempt))
             await self._store_in_time(write)
+            self.unstored = ()
         for decision in decisions:
             match decision:
                 case Send(node=node, incarnation=incarnation, message=message):

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from ...protocol.frames import FILM_FRAME
 from ...protocol.views import AttemptPage, AttemptSpan, NodeName
 from ..store import rows
 from . import guard, keys
@@ -30,7 +31,8 @@ async def list_attempts(request: web.Request) -> web.StreamResponse:
 
     ``after`` continues a page; ``ended_after`` (seconds since 1970) asks for what ended later.
     """
-    farm = request.app[keys.CONDUCTOR].farm
+    conductor = request.app[keys.CONDUCTOR]
+    farm = conductor.farm
     job = request.match_info["job"]
     if farm.spec(job) is None:
         raise Refused(HTTPStatus.NOT_FOUND, f"There is no job {job}.")
@@ -40,6 +42,22 @@ async def list_attempts(request: web.Request) -> web.StreamResponse:
     limit = max(1, min(asked, PAGE_MAX_ATTEMPTS))
     # Before the database is asked: what ends in between is then in both, and lost from neither.
     running = [] if after else list(farm.leases(job))
+    unstored: list[rows.AttemptRow] = [
+        (
+            one.frame,
+            one.epoch,
+            one.generation,
+            one.node,
+            one.node_name,
+            one.started,
+            one.ended,
+            one.outcome,
+            one.reason,
+        )
+        for one in conductor.unstored
+        if not after and one.job == job and one.frame != FILM_FRAME
+        if ended_after is None or one.ended > ended_after
+    ]
     found = await request.app[keys.STORE].read(
         lambda connection: rows.read_job_attempts(
             connection, job, after=after, ended_after=ended_after, limit=limit
@@ -50,8 +68,9 @@ async def list_attempts(request: web.Request) -> web.StreamResponse:
     def place(node: str, name: str) -> int:
         return places.setdefault(NodeName(id=node, name=name), len(places))
 
-    over = [
-        AttemptSpan(
+    def is_over(row: rows.AttemptRow) -> AttemptSpan:
+        frame, epoch, generation, node, name, started, ended, outcome, reason = row
+        return AttemptSpan(
             frame=frame,
             generation=generation,
             epoch=epoch,
@@ -61,9 +80,11 @@ async def list_attempts(request: web.Request) -> web.StreamResponse:
             outcome=outcome,
             reason=reason,
         )
-        for frame, epoch, generation, node, name, started, ended, outcome, reason in found
-    ]
-    ended_by_now = {(span.frame, span.epoch) for span in over}
+
+    over = [is_over(row) for row in found]
+    known = {(span.frame, span.epoch) for span in over}
+    just_over = [is_over(row) for row in unstored if row[:2] not in known]
+    ended_by_now = known | {(span.frame, span.epoch) for span in just_over}
     open_now = [
         AttemptSpan(
             frame=lease.frame,
@@ -82,7 +103,7 @@ async def list_attempts(request: web.Request) -> web.StreamResponse:
     return json_response(
         AttemptPage(
             nodes=tuple(places),
-            attempts=(*open_now, *over),
+            attempts=(*open_now, *just_over, *over),
             next=None if last is None else f"{last.frame}.{last.epoch}",
         )
     )

@@ -12,6 +12,7 @@ from aiohttp import web
 from ...protocol.messages import FrameFile
 from ...protocol.states import FrameState
 from ...protocol.views import FrameDetail, FrameView
+from ..farm.views import attempt_view
 from ..results import MAIN
 from ..store import rows
 from . import guard, keys
@@ -89,11 +90,16 @@ async def show(request: web.Request) -> web.StreamResponse:
 
 async def send_detail(request: web.Request, job: str, view: FrameView) -> web.StreamResponse:
     """Answer with a frame, or a film, and every try at it with its log."""
+    conductor = request.app[keys.CONDUCTOR]
+    # Before the database is asked: what changes in between is then in both, and lost from neither.
+    tries = {one.epoch: one for one in conductor.farm.running(job, view.frame)}
+    unstored = [one for one in conductor.unstored if (one.job, one.frame) == (job, view.frame)]
     stored = await request.app[keys.STORE].read(
         lambda connection: rows.read_attempts(connection, job, view.frame)
     )
-    attempts = request.app[keys.CONDUCTOR].farm.attempts(job, view.frame, stored)
-    return json_response(FrameDetail(frame=view, attempts=tuple(attempts)))
+    tries |= {one.epoch: attempt_view(one) for one in (*unstored, *stored)}
+    oldest_first = sorted(tries.values(), key=lambda one: (one.started, one.epoch))
+    return json_response(FrameDetail(frame=view, attempts=tuple(oldest_first)))
 
 
 @guard.serves(*guard.SEE)

@@ -278,31 +278,16 @@ class FarmViews:
             found.append(_frame_view(job, position))
         return FramePage(frames=tuple(found), next=None)
 
-    def attempts(
-        self, job_id: str, frame: int, stored: Iterable[AttemptRecord]
-    ) -> tuple[AttemptView, ...]:
-        """Return the tries at a frame, oldest first: those stored, and those in progress.
+    def running(self, job_id: str, frame: int) -> tuple[AttemptView, ...]:
+        """Return the tries at a frame that are in progress, in no order.
 
-        Finished attempts are not kept in memory; ``stored`` are the records of this frame.
+        Those that are over are not kept in memory: see `attempt_view`.
         """
-        views = [
-            AttemptView(
-                node=one.node,
-                node_name=one.node_name,
-                epoch=one.epoch,
-                started=one.started,
-                ended=one.ended,
-                outcome=one.outcome,
-                reason=one.reason,
-                log=one.log,
-            )
-            for one in stored
-        ]
         job = self.state.jobs.get(job_id)
         position = None if job is None else job.table.position(frame)
-        if job is not None and position is not None:
-            views.extend(self._running(lease) for lease in job.leases_at.get(position, ()))
-        return tuple(sorted(views, key=lambda view: (view.started, view.epoch)))
+        if job is None or position is None:
+            return ()
+        return tuple(self._running(lease) for lease in job.leases_at.get(position, ()))
 
     def leases(self, job_id: str) -> Iterator[Lease]:
         """Yield the tries of a job that are in progress, oldest first; not to be changed."""
@@ -337,6 +322,20 @@ class FarmViews:
         """Return all nodes the farm has met, by name."""
         ordered = sorted(self.state.nodes.values(), key=lambda node: (node.record.name, node.id))
         return NodePage(nodes=tuple(_node_view(node, now) for node in ordered))
+
+
+def attempt_view(one: AttemptRecord) -> AttemptView:
+    """Return a try that is over as it is shown."""
+    return AttemptView(
+        node=one.node,
+        node_name=one.node_name,
+        epoch=one.epoch,
+        started=one.started,
+        ended=one.ended,
+        outcome=one.outcome,
+        reason=one.reason,
+        log=one.log,
+    )
 
 
 def _frame_view(job: Job, position: int) -> FrameView:

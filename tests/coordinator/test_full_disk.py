@@ -10,8 +10,9 @@ import pytest
 from rendermill.coordinator import app, conductor
 from rendermill.coordinator.farm.events import JobCancelled
 from rendermill.coordinator.store import StoreFailed
+from rendermill.protocol.messages import Assign, FailureKind, FrameFailed, FrameStarted
 from rendermill.protocol.states import JobState
-from rendermill.protocol.views import JobPage
+from rendermill.protocol.views import AttemptPage, FrameDetail, JobPage
 from rendermill.wire.connection import FarmConnection
 from rendermill.wire.errors import Refused
 
@@ -76,6 +77,41 @@ async def test_the_farm_goes_on_when_there_is_room_again(start, scene, make_node
     async with FarmConnection(again.credentials) as farm:
         jobs = (await farm.get("/api/v1/jobs", JobPage)).jobs
         assert [(one.id, one.state) for one in jobs] == [(job.id, JobState.DONE)]
+
+
+async def test_a_try_that_is_over_and_not_stored_is_shown(start, scene, make_node, standstill):
+    """However long its storing takes, a page shows it: as running no more, and not as gone."""
+    coordinator = await start()
+    async with FarmConnection(coordinator.credentials) as farm:
+        shot = scene("1")
+        await shot.upload(farm)
+        job = await shot.submit(farm)
+        node = make_node(farm)
+        async with node.connected():
+            ref = (await node.receive_a(Assign)).frames[0]
+            await node.send(FrameStarted(frame=ref))
+            await limit_pages(coordinator, 0)
+            why = "signal 11 " * 300
+            log = tuple(f"{number} {why}" for number in range(20))
+            await node.send(
+                FrameFailed(frame=ref, kind=FailureKind.CRASH, reason="signal 11", log=log)
+            )
+            await asyncio.wait_for(standstill.wait(), 60)
+
+            async def shown() -> list[tuple[int, str]]:
+                frame = await farm.get(f"/api/v1/jobs/{job.id}/frames/1", FrameDetail)
+                page = await farm.get(f"/api/v1/jobs/{job.id}/attempts", AttemptPage)
+                over = [(one.epoch, one.outcome) for one in page.attempts if one.ended]
+                assert over == [(one.epoch, one.outcome) for one in frame.attempts if one.ended]
+                return over
+
+            assert await shown() == [(ref.epoch, "crash")]
+            await limit_pages(coordinator, 1 << 20)
+            again = (await asyncio.wait_for(node.receive_a(Assign), 60)).frames[0]
+            assert await shown() == [(ref.epoch, "crash")]
+            await node.send(await node.done(again))
+            await asyncio.wait_for(node.render(lambda: len(node.accepted) == 1), 60)
+            assert await shown() == [(ref.epoch, "crash"), (again.epoch, "done")]
 
 
 async def test_it_can_be_stopped_while_the_disk_is_full(start, scene, standstill, monkeypatch):
