@@ -112,7 +112,7 @@ async def pack(blender: Candidate, packing: Packing, scratch: Path) -> Packed:
         "client": os.getpid(),
     }
     params.write_text(json.dumps(plain), "utf-8")
-    code, log = await _run(_command(blender, packing, params), scratch / "blender.log")
+    code, log = await _run(_command(blender, packing, params), scratch)
     try:
         result: dict[str, Any] = json.loads(answer.read_bytes())
     except (OSError, ValueError) as error:
@@ -157,10 +157,11 @@ def _captured(plain: dict[str, Any]) -> CapturedScene:
     )
 
 
-async def _run(command: list[str], log: Path) -> tuple[int, list[str]]:
+async def _run(command: list[str], scratch: Path) -> tuple[int, list[str]]:
     """Run a Blender to its end; return its exit code and the last lines it printed."""
     # Into a file: a pipe stays open as long as anything that Blender started lives.
-    process = _start(command, log)
+    log = scratch / "blender.log"
+    process = _start(command, log, scratch / "temporary")
     try:
         # The thread ends with the process, also when we are cancelled: then it is killed below.
         code = await asyncio.to_thread(process.wait)
@@ -171,7 +172,9 @@ async def _run(command: list[str], log: Path) -> tuple[int, list[str]]:
     return code, lines
 
 
-def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+def _start(command: list[str], log: Path, temporary: Path) -> subprocess.Popen[bytes]:
+    # Blender leaves its temporary folder behind where it ends at once, as when it is killed.
+    temporary.mkdir()
     with log.open("wb") as out:
         return subprocess.Popen(  # noqa: S603 the Blender the user chose
             command,
@@ -180,7 +183,9 @@ def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
             stderr=subprocess.STDOUT,
             # Of its own group: Ctrl-C reaches us, and we end it, with all that it started.
             start_new_session=os.name != "nt",
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=os.environ
+            | {"PYTHONUNBUFFERED": "1"}
+            | dict.fromkeys(("TMPDIR", "TMP", "TEMP"), str(temporary)),
         )
 
 

@@ -92,9 +92,11 @@ async def test_a_moved_object_sends_next_to_nothing(coordinator, rendermill, tmp
     assert 0 < second["new_chunks"] <= 5
 
 
-async def test_options_reach_the_job(coordinator, farm, rendermill, tmp_path):
+async def test_options_reach_the_job(coordinator, farm, rendermill, tmp_path, monkeypatch):
     blend = tmp_path / "cube.blend"
     await blender(MAKE, blend)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     words = ["--frames", "7, 9-11", "--priority", "80", "--output", tmp_path / "there" / "x_"]
     ran = await rendermill("submit", blend, *words)
     assert "rendermill fetch" in ran.out
@@ -103,6 +105,8 @@ async def test_options_reach_the_job(coordinator, farm, rendermill, tmp_path):
     assert (detail.spec.frames, job.priority) == ("7, 9-11", 80)
     assert detail.spec.outputs[0].folder == str(tmp_path / "there")
     assert job.id in ran.out
+    # Neither ours nor the Blender's that packed.
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 async def test_a_missing_texture_stops_it_unless_sent_anyway(
