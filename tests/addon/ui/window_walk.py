@@ -1,8 +1,9 @@
 """A walk through the add-on in a Blender window; runs inside Blender, started by its test.
 
 An artist's first hour: install the zip, look at the preferences and the panel, run into a check,
-press the button, follow, cancel, close Blender and open it again; on a computer of their own, start
-a farm and render on it. Real operators, real panels. Each step notes what it saw; the test reads
+press the button, follow, cancel, look at scout frames, close Blender, open it again and approve
+them; on a computer of their own, start a farm, render on it, and let it go on without Blender. Real
+operators, real panels. Each step notes what it saw; the test reads
 the notes. Arguments after ``--``: the act, the extension's zip, a folder for scene and pictures,
 the file for the notes.
 """
@@ -13,7 +14,7 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ Steps = Generator[None, None, None]
 MODULE = "bl_ext.user_default.rendermill"
 SHORT, LONG = 6, 24
 """Frames of the jobs."""
+SCOUTS = 3
+"""Frames that are rendered before the artist says that the rest may be."""
 HOME_COORDINATOR = ("--host", "127.0.0.1", "--port", "0")
 
 act, archive, work, notes_file = sys.argv[sys.argv.index("--") + 1 :]
@@ -123,7 +126,7 @@ def first_hour() -> Steps:
     yield from press("ESC")
     yield from cancel_a_job(area)
     yield from load_anew()
-    yield from leave_a_job(area)
+    yield from leave_a_job()
 
 
 def see_panels(area: Any, name: str) -> Steps:
@@ -207,7 +210,7 @@ def send_by_search(area: Any) -> Steps:
         lambda: any(entry.is_over for entry in state.submissions.values()), "every frame here"
     )
     notes["submissions"] = [entry.step.value for entry in state.submissions.values()]
-    notes["files"] = sorted(path.name for path in (folder / "render").iterdir())
+    notes["files"] = pictures_in("render")
     notes["last job"] = context.window_manager.rendermill.last_job in state.jobs
 
 
@@ -229,8 +232,9 @@ def new_job(area: Any, frames: int, output: str) -> Steps:
 
 
 def cancel_a_job(area: Any) -> Steps:
-    """Stop a job with its button; what it asks is answered with Return."""
+    """Stop a job with its button; it waits for a word about its scouts, so it cannot be over."""
     state = part("pump").state()
+    context.scene.rendermill.scouts = True
     yield from new_job(area, LONG, "cancelled")
     job = context.window_manager.rendermill.last_job
     over(area, lambda: ops.rendermill.act("EXEC_DEFAULT", job=job, action="cancel"))
@@ -251,24 +255,54 @@ def load_anew() -> Steps:
     ]
 
 
-def leave_a_job(area: Any) -> Steps:
-    """Close Blender while a job stands with some frames here and others not rendered."""
+def pictures_in(name: str) -> list[str]:
+    """Return the names of the frames that are home in a folder."""
+    place = folder / name
+    return sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+
+
+def leave_a_job() -> Steps:
+    """Close Blender while a job stands with its scout frames here and the others not rendered."""
     state = part("pump").state()
     area = window_steps.largest_area()
+    context.scene.rendermill.scouts = True
     yield from new_job(area, LONG, "left")
     job = context.window_manager.rendermill.last_job
-    yield from until(lambda: state.jobs[job].counts.done > 0, "a first frame")
-    over(area, lambda: ops.rendermill.act("EXEC_DEFAULT", job=job, action="pause"))
-    yield from until(lambda: state.jobs[job].paused, "the job paused")
-    notes["left"] = [job, state.jobs[job].counts.done < LONG]
+    yield from until(lambda: waits_for_a_word(job), "the scout frames")
+    yield from until(lambda: len(pictures_in("left")) == SCOUTS, "the scout frames at home")
+    yield from see_panels(area, "scouts")
+    yield from act_on(area, job, "pause", lambda: state.jobs[job].paused)
+    notes["left"] = [job, pictures_in("left")]
     ops.wm.save_userpref()
+    yield from close()
+
+
+def waits_for_a_word(job: str) -> bool:
+    """Whether the panel shows *Approve the Rest* for a job."""
+    view = part("pump").state().jobs.get(job)
+    return view is not None and part("wording").waits_for_approval(view)
+
+
+def act_on(area: Any, job: str, action: str, is_so: Callable[[], bool]) -> Steps:
+    """Press a button of a job, and see its effect."""
+    over(area, lambda: ops.rendermill.act("EXEC_DEFAULT", job=job, action=action))
+    yield from until(is_so, f"the effect of {action}")
+
+
+def close() -> Steps:
+    """Close Blender; it ends when this step is over."""
     window_steps.close_blender(notes, Path(notes_file))
-    # Blender ends when this step is over.
     yield from until(lambda: False, "the end of Blender")
 
 
+def is_home(job: str) -> bool:
+    """Whether all that a job has to bring has been brought."""
+    delivery = part("pump").state().deliveries.get(job)
+    return delivery is not None and delivery.is_over
+
+
 def next_morning() -> Steps:
-    """Open Blender again: the job is found, the rest is rendered and comes home."""
+    """Open Blender again: the job is found, its scouts are approved, the rest comes home."""
     notes["enabled"] = MODULE in context.preferences.addons
     open_all_panels()
     window_steps.watch(classes())
@@ -283,24 +317,22 @@ def next_morning() -> Steps:
     notes["found"] = [job.id for job in paused]
     yield from see_panels(area, "twice")
     yield from see_preferences(area)
-    over(area, lambda: ops.rendermill.act("EXEC_DEFAULT", job=paused[0].id, action="resume"))
-
-    def is_home() -> bool:
-        delivery = state.deliveries.get(paused[0].id)
-        return delivery is not None and delivery.is_over
-
-    yield from until(is_home, "the frames of the job that was left")
-    notes["files"] = sorted(path.name for path in (folder / "left").iterdir())
+    job = paused[0].id
+    yield from act_on(area, job, "resume", lambda: not state.jobs[job].paused)
+    yield from until(lambda: waits_for_a_word(job), "the question about the scout frames")
+    notes["not approved yet"] = state.jobs[job].counts.done
+    yield from act_on(area, job, "approve", lambda: not waits_for_a_word(job))
+    yield from until(lambda: is_home(job), "the frames of the job that was left")
+    notes["files"] = pictures_in("left")
     context.preferences.view.ui_scale = 1.0
     ops.preferences.addon_disable(module=MODULE)
     yield from rounds()
     notes["threads"] = [t.name for t in threading.enumerate() if "rendermill" in t.name]
-    window_steps.close_blender(notes, Path(notes_file))
-    yield from until(lambda: False, "the end of Blender")
+    yield from close()
 
 
 def at_home() -> Steps:
-    """No farm anywhere: start one, let this computer render, and close Blender with its node."""
+    """No farm anywhere: start one, let this computer render, and go on when Blender is closed."""
     ops.preferences.addon_enable(module=MODULE)
     open_all_panels()
     window_steps.watch(classes())
@@ -334,20 +366,60 @@ def at_home() -> Steps:
     yield from until(
         lambda: any(entry.is_over for entry in state.submissions.values()), "every frame here"
     )
-    notes["files"] = sorted(path.name for path in (folder / "home").iterdir())
+    notes["files"] = pictures_in("home")
 
     ops.rendermill.node_here()
     yield from until(lambda: here.doing.value == "off", "the node's end")
     notes["off"] = not preferences.node_here
+
+    preferences.node_stays = True
     ops.rendermill.node_here()
     yield from until(lambda: here.doing.value == "running", "the node once more")
+    # The rest waits for a word until Blender is closed, so that none of it is rendered before.
+    context.scene.rendermill.scouts = True
+    yield from new_job(area, LONG, "overnight")
+    job = context.window_manager.rendermill.last_job
+    yield from until(lambda: waits_for_a_word(job), "the scout frames")
+    notes["overnight"] = [job, here.node.pid]
+    ops.wm.save_userpref()
+    yield from close()
+
+
+def at_home_again() -> Steps:
+    """The node went on without Blender: it is found, its frames come home, it can be stopped."""
+    open_all_panels()
+    window_steps.watch(classes())
+    pump, here = part("pump"), part("node_here").here
+    yield from until(lambda: here.doing.value == "running", "the node that went on")
+    preferences = part("preferences").stored()
+    notes["went on"] = [here.node.pid, preferences.node_here, preferences.node_stays]
+    ops.wm.open_mainfile(filepath=str(folder / "home.blend"))
+    yield from rounds()
+    area = window_steps.largest_area()
+    yield from window_steps.show_output_properties(area)
+    state = pump.state()
+    yield from until(lambda: bool(state.jobs), "the jobs of the farm")
+    job = max(state.jobs.values(), key=lambda one: one.created).id
+    yield from until(lambda: is_home(job), "the frames that were rendered meanwhile")
+    notes["overnight"] = [job, pictures_in("overnight")]
+    yield from see_preferences(area)
+    ops.rendermill.node_here()
+    yield from until(lambda: here.doing.value == "off", "the end of the node that went on")
+
+    preferences.node_stays = False
+    ops.rendermill.node_here()
+    yield from until(lambda: here.doing.value == "running", "a node that stays no longer")
     over(area, lambda: ops.rendermill.stop_farm("EXEC_DEFAULT"))
     yield from until(lambda: here.coordinator is None, "the coordinator's end")
-    # The node goes with Blender, for nobody said that it shall stay.
-    window_steps.close_blender(notes, Path(notes_file))
-    yield from until(lambda: False, "the end of Blender")
+    # The node goes with Blender, for nobody says any more that it shall stay.
+    yield from close()
 
 
-ACTS = {"first hour": first_hour, "next morning": next_morning, "at home": at_home}
+ACTS = {
+    "first hour": first_hour,
+    "next morning": next_morning,
+    "at home": at_home,
+    "at home again": at_home_again,
+}
 
 window_steps.run(ACTS[act](), notes, Path(notes_file))
