@@ -25,7 +25,7 @@ from environment import DEV, ROOT, SetupError, say
 
 DIST = ROOT / "dist"
 
-BROUGHT_BY_BLENDER = frozenset({"idna"})
+BROUGHT_BY_BLENDER = frozenset({"idna", "numpy"})
 """Packages of the lock file left out because every Blender has them.
 
 Blender brings numpy, and requests with certifi, charset-normalizer, idna and urllib3. A second copy

@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,10 @@ LOCKS = (
     Lock("demo-3.13", "3.13", "the demo with Blender 5.2"),
 )
 
+BLENDERS_OWN = frozenset({"numpy"})
+"""Packages of ours whose version the Blender of an environment decides, as it does for artists."""
+
+_GOES_ON = " \\"
 _ADDRESS = re.compile(r"(?i)\b[a-z][a-z0-9+.-]*://|^\s*(-i|--index|--extra|--find|-f|--trusted)\b")
 _PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==(\S+)(?:\s*;.*)?\s*\\$")
 _HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
@@ -70,7 +75,10 @@ def _refresh(lock: Lock, upgrade: bool, check: bool) -> bool:
     if check and before:
         output.write_text(before, encoding="utf-8")
     try:
-        subprocess.run(_compile_command(lock, output, upgrade), cwd=ROOT, check=True)
+        with tempfile.TemporaryDirectory(prefix="rendermill-lock-") as folder:
+            pins = Path(folder, "pins.in")
+            pins.write_text("" if lock is RUNTIME else _pins_of_runtime(), encoding="utf-8")
+            subprocess.run(_compile_command(lock, output, upgrade, pins), cwd=ROOT, check=True)
         after = output.read_text(encoding="utf-8")
     finally:
         if check:
@@ -82,15 +90,21 @@ def _refresh(lock: Lock, upgrade: bool, check: bool) -> bool:
     return before == after
 
 
-def _compile_command(lock: Lock, output: Path, upgrade: bool) -> list[str]:
+def _pins_of_runtime() -> str:
+    """One version of each of our own dependencies, whatever else an environment holds."""
+    lines = (REQUIREMENTS / f"{RUNTIME.name}.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if (found := _PIN.match(line)) and found[1] not in BLENDERS_OWN]
+    return "".join(f"{line.removesuffix(_GOES_ON)}\n" for line in pins)
+
+
+def _compile_command(lock: Lock, output: Path, upgrade: bool, pins: Path) -> list[str]:
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
     command = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", lock.python]
     command += ["--generate-hashes", "--no-emit-index-url", "--no-emit-find-links"]
     command += ["--no-annotate", "--custom-compile-command", _COMMAND]
     command += ["--constraints", "requirements/constraints.in"]
+    command += ["--constraints", str(pins)]
     if lock is not RUNTIME:
-        # One version of each of our own dependencies, whatever else an environment holds.
-        command += ["--constraints", f"requirements/{RUNTIME.name}.txt"]
         command.append(f"requirements/{lock.name}.in")
     if upgrade:
         command.append("--upgrade")

@@ -15,24 +15,29 @@ file, the ``DATA`` blocks behind a data-block only to it. Blocks of raw data are
 for arrays of pointers, which Blender writes as raw: a block is taken for one when it has nothing
 but zeros and addresses. An address that is also found in a block of mixed contents, or that means a
 data-block and something else, keeps its number everywhere.
+
+A large scene has a million blocks and some millions of pointers, so they are worked on in columns,
+a slice at a time, by numpy, which every Blender carries and which lets other threads run meanwhile.
 """
 
 from __future__ import annotations
 
 import hashlib
 import mmap
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from .address_book import AddressBook, Column, Numbers
 from .blend_structure import (
     HEAD_BYTES,
-    Block,
     BrokenBlend,
     Layout,
-    StructLayout,
-    iterate_blocks,
+    every_offset,
     open_mapped,
+    read_blocks,
     read_layout,
     read_structs,
 )
@@ -47,6 +52,10 @@ _NEW_MASK = 0x0FFF_FFFF_FFFF_FFF0
 _NEW_BIT = 0x1000_0000_0000_0000
 """Set in every new number: no system has memory there, so old and new never meet."""
 _NAME_MAX_BYTES = 258
+_NOWHERE = np.uint64(1)
+"""Mixed into numbers of what is not in the file, so that they are none of what is."""
+_SLICE_WORDS = 1 << 17
+"""Words looked at at once: a few milliseconds, a few megabytes."""
 
 
 def settle(path: Path) -> bool:
@@ -59,229 +68,235 @@ def settle(path: Path) -> bool:
         layout = read_layout(file.read(HEAD_BYTES))
         if layout is None or layout.pointer_bytes != 8 or not layout.is_little:
             return False
-        with open_mapped(file) as data:
-            try:
-                addresses = _Addresses(data, layout)
-            except BrokenBlend:
-                return False
-            addresses.rewrite()
+        # Not closed here: it goes with the last view of it.
+        data = open_mapped(file)
+        try:
+            addresses = _Addresses(data, layout)
+        except BrokenBlend:
+            return False
+        addresses.rewrite()
     return True
 
 
 class _Addresses:
-    """The addresses of one file. Made whole before anything is written.
-
-    The blocks are gone through again for each purpose and never kept: a large scene has a million,
-    and Python's collections of garbage would hold Blender up to look at each of them.
-    """
+    """The addresses of one file. Made whole before anything is written."""
 
     def __init__(self, data: mmap.mmap, layout: Layout) -> None:
         self._data = data
         self._layout = layout
-        dna = None
         # To its end, where that is not what it should be nothing is written.
-        for block in self._blocks():
-            if block.code == b"DNA1" and dna is None:
-                dna = block
-        if dna is None:
+        self._blocks = blocks = read_blocks(data, layout)
+        self._words: Numbers = every_offset(data, np.dtype("<u8"))
+        """The 8 bytes at each offset of the file."""
+        self._is_dna = blocks.are(b"DNA1")
+        if not self._is_dna.any():
             raise BrokenBlend("it has no DNA1 block")
-        structs = read_structs(self._payload(dna), 8, is_little=True)
-        self._structs = structs
-        self._shapes = {i: _Shape(s) for i, s in enumerate(structs) if s.pointers and i > 0}
-        id_ = next((struct_ for struct_ in structs if struct_.name == _ID), None)
+        self._structs = read_structs(self._payload(int(np.argmax(self._is_dna))), 8, is_little=True)
+        if ((blocks.sdna < 0) | (blocks.sdna >= len(self._structs))).any():
+            raise BrokenBlend("a block is of a struct that the file does not describe")
+        id_ = next((struct_ for struct_ in self._structs if struct_.name == _ID), None)
         if id_ is None or "name" not in id_.fields:
             raise BrokenBlend("it has no struct ID")
         self._id_name = id_.fields["name"]
         self._id_session = [id_.fields[name] for name in _SESSION_FIELDS if name in id_.fields]
-        self._scopes: list[dict[int, int]] = []
-        """For each data-block and what follows it: address of a DATA block -> new number."""
-        self._ids: dict[int, int] = {}
-        self._elsewhere: dict[int, int] = {}
-        """Addresses of DATA blocks as seen from outside their scope: Blender finds nothing there,
-        and finds the same nothing from everywhere."""
-        self._frozen: set[int] = set()
-        self._pointer_arrays: set[int] = set()
-        self._name_blocks()
-        self._look_at_raw()
 
-    def _blocks(self) -> Iterator[Block]:
-        return iterate_blocks(self._data, self._layout)
+        self._is_data = blocks.are(b"DATA")
+        if self._is_data[0]:
+            raise BrokenBlend("it begins with data of nothing")
+        self._is_id = self._find_ids()
+        self._scope: Column = np.cumsum(~self._is_data) - 1
+        """For each block the number of its scope: a data-block and what follows it."""
+        self._key = self._name_blocks()
+        """For each block what its number is made from."""
+        has_address = blocks.address != 0
+        ids = np.flatnonzero(self._is_id & ~self._is_data & has_address)
+        rows = np.flatnonzero(self._is_data & has_address)
+        new = _new_numbers(self._key)
+        self._book = AddressBook(
+            (blocks.address[ids], new[ids]),
+            (blocks.address[rows], self._scope[rows], new[rows]),
+            int(self._scope[-1]) + 1,
+        )
+        shapes = [bool(struct_.pointers) for struct_ in self._structs]
+        self._has_pointers = np.array([False, *shapes[1:]])[blocks.sdna] & ~self._is_dna
+        self._pointer_arrays = self._look_at_raw()
 
-    def _payload(self, block: Block) -> bytes:
-        return self._data[block.payload : block.payload + block.length]
+    def _payload(self, row: int, most: int | None = None) -> bytes:
+        start, length = int(self._blocks.payload[row]), int(self._blocks.length[row])
+        return self._data[start : start + (length if most is None else min(most, length))]
 
     # --- names ---
 
-    def _named(self) -> Iterator[tuple[Block, bytes, int]]:
-        """Give each block with what its number is made from, and the number of its scope."""
+    def _find_ids(self) -> NDArray[np.bool_]:
+        """Return which blocks are, or begin with, a data-block's ``ID``."""
+        sdna = self._blocks.sdna
+        begin = np.array([_ID in (struct_.name, struct_.begins_with) for struct_ in self._structs])
+        sizes = np.array([struct_.size for struct_ in self._structs])
+        return begin[sdna] & (sdna > 0) & (self._blocks.length >= sizes[sdna])
+
+    def _name_blocks(self) -> Numbers:
+        owners: Numbers = np.fromiter(self._owners(), np.uint64)
+        key = owners[self._scope]
+        rows = np.flatnonzero(self._is_data)
+        names = np.array([_digest(struct_.name.encode()) for struct_ in self._structs], np.uint64)
+        kind = _mix(key[rows], names[self._blocks.sdna[rows]])
+        kind = _mix(kind, self._blocks.length[rows].astype(np.uint64))
+        # Which one of its struct and length: a modifier more does not rename the rest.
+        key[rows] = _mix(kind, _count_among_equals(kind))
+        return key
+
+    def _owners(self) -> Iterator[int]:
+        """Give what each scope is known by: kind and name of its data-block."""
         used: set[bytes] = set()
-        owner = b""
-        counts: dict[tuple[int, int], int] = {}
-        scope = -1
-        for block in self._blocks():
-            if not 0 <= block.sdna < len(self._structs):
-                raise BrokenBlend("a block is of a struct that the file does not describe")
-            if block.code == b"DATA":
-                if scope < 0:
-                    raise BrokenBlend("it begins with data of nothing")
-                # Which one of its struct and length: a modifier more does not rename the rest.
-                kind = (block.sdna, block.length)
-                counts[kind] = counts.get(kind, 0) + 1
-                name = self._structs[block.sdna].name.encode()
-                yield block, b"%s/%s/%d/%d" % (owner, name, block.length, counts[kind]), scope
-                continue
-            owner = self._owner_key(block) if self._is_id(block) else block.code
+        blocks = self._blocks
+        for row in np.flatnonzero(~self._is_data).tolist():
+            owner = blocks.code_of(row)
+            if self._is_id[row]:
+                name = self._payload(row, self._id_name + _NAME_MAX_BYTES)[self._id_name :]
+                owner += name.split(b"\0", 1)[0]
             while owner in used:
                 # Linked from two libraries, or a block that comes more than once.
                 owner += b"'"
             used.add(owner)
-            counts = {}
-            scope += 1
-            yield block, owner, scope
-
-    def _name_blocks(self) -> None:
-        for block, key, scope in self._named():
-            if block.code == b"DATA" and block.address:
-                number = _number(key)
-                self._scopes[scope].setdefault(block.address, number)
-                self._elsewhere.setdefault(block.address, number)
-            if block.code == b"DATA":
-                continue
-            self._scopes.append({})
-            if block.address and self._is_id(block):
-                if block.address in self._ids:
-                    self._frozen.add(block.address)
-                self._ids[block.address] = _number(key)
-        self._frozen |= self._ids.keys() & self._elsewhere.keys()
-        self._frozen.add(0)
-
-    def _is_id(self, block: Block) -> bool:
-        """Whether a block is, or begins with, a data-block's ``ID``."""
-        if block.sdna == 0:
-            return False
-        struct_ = self._structs[block.sdna]
-        return block.length >= struct_.size and _ID in (struct_.name, struct_.begins_with)
-
-    def _owner_key(self, block: Block) -> bytes:
-        start = block.payload + self._id_name
-        text = self._data[start : start + min(_NAME_MAX_BYTES, block.length - self._id_name)]
-        return block.code + text.split(b"\0", 1)[0]
+            yield _digest(owner)
 
     # --- raw data ---
 
-    def _look_at_raw(self) -> None:
-        # Not one set of both: to make it would hold up every other thread.
-        ids, elsewhere = self._ids.keys(), self._elsewhere.keys()
-        for index, block in enumerate(self._blocks()):
-            if block.code == b"DNA1" or block.sdna in self._shapes or block.length < 8:
-                continue
-            words = self._words(block, _PROBE_WORDS)
-            if ids.isdisjoint(words) and elsewhere.isdisjoint(words):
-                continue
-            words = self._words(block, block.length // 8)
-            is_array = block.length % 8 == 0 and block.sdna == 0
-            known = {word for word in words if word in ids or word in elsewhere}
-            if is_array and all(word in known or _may_be_pointer(word) for word in words):
-                self._pointer_arrays.add(index)
-            else:
-                self._frozen |= known
+    def _look_at_raw(self) -> Column:
+        """Return the rows of arrays of pointers; addresses among other raw data are frozen."""
+        blocks, book = self._blocks, self._book
+        raw = np.flatnonzero(~self._has_pointers & ~self._is_dna & (blocks.length >= 8))
+        counts = blocks.length[raw] // 8
+        mentions = np.zeros(len(raw), np.bool_)
+        for which, item in _items(np.minimum(counts, _PROBE_WORDS)):
+            mentions[which[book.know(self._raw_words(raw, which, item))]] = True
+        raw, counts = raw[mentions], counts[mentions]
+        is_array = (blocks.length[raw] % 8 == 0) & (blocks.sdna[raw] == 0)
+        for which, item in _items(counts):
+            words = self._raw_words(raw, which, item)
+            is_array[which[~(book.know(words) | _may_be_pointer(words))]] = False
+        found: list[Numbers] = []
+        mixed = raw[~is_array]
+        for which, item in _items(counts[~is_array]):
+            words = self._raw_words(mixed, which, item)
+            found.append(np.unique(words[book.know(words)]))
+        if found:
+            book.freeze(np.concatenate(found))
+        return raw[is_array]
 
-    def _words(self, block: Block, most: int) -> tuple[int, ...]:
-        count = min(most, block.length // 8)
-        return struct.unpack_from(f"<{count}Q", self._data, block.payload)
+    def _raw_words(self, rows: Column, which: Column, item: Column) -> Numbers:
+        return self._words[self._blocks.payload[rows[which]] + 8 * item]
 
     # --- rewriting ---
 
     def rewrite(self) -> None:
         """Write the new numbers into the file."""
-        address = struct.Struct("<Q")
-        for index, (block, place, scope_number) in enumerate(self._named()):
-            scope = self._scopes[scope_number]
-            at = block.header + self._layout.address_offset
-            if block.code != b"DATA" and not self._is_id(block):
-                # File settings and the like: one of each, to which nothing points.
-                address.pack_into(self._data, at, _number(block.code))
-            elif block.address not in self._frozen:
-                # A DATA block is found in its own scope only, a data-block in the whole file.
-                found = scope if block.code == b"DATA" else self._ids
-                address.pack_into(self._data, at, found[block.address])
-            if self._is_id(block):
-                # Numbers of one session, which Blender gives anew when it opens a file.
-                for offset in self._id_session:
-                    start = block.payload + offset
-                    self._data[start : start + 4] = bytes(4)
-            if index in self._pointer_arrays:
-                shape = struct.Struct(f"<{block.length // 8}Q")
-                self._rewrite_words(shape, block.payload, scope, place)
-            elif block.code != b"DNA1" and block.sdna in self._shapes:
-                for item, (start, shape) in enumerate(self._shapes[block.sdna].elements(block)):
-                    self._rewrite_words(shape, start, scope, b"%s/%d" % (place, item))
+        blocks = self._blocks
+        for rows, offsets, size in self._shapes():
+            for which, item in _items(blocks.length[rows] // size, len(offsets)):
+                row = rows[which]
+                start = blocks.payload[row] + size * item
+                for position, offset in enumerate(offsets):
+                    self._rewrite_words(start + offset, row, item, position)
+        rows = self._pointer_arrays
+        for which, item in _items(blocks.length[rows] // 8):
+            row = rows[which]
+            self._rewrite_words(blocks.payload[row] + 8 * item, row, item, 0)
+        self._rewrite_headers()
+        # Numbers of one session, which Blender gives anew when it opens a file.
+        session = every_offset(self._data, np.dtype("<u4"))
+        for offset in self._id_session:
+            session[blocks.payload[self._is_id] + offset] = 0
 
-    def _rewrite_words(
-        self, shape: struct.Struct, start: int, scope: dict[int, int], place: bytes
-    ) -> None:
-        old = shape.unpack_from(self._data, start)
-        if not any(old):
-            return
-        new = tuple(
-            self._new(word, scope, place, position) if word else 0
-            for position, word in enumerate(old)
-        )
-        if new != old:
-            # The pad bytes of the shape must keep what is between the pointers.
-            self._pack(shape, start, old, new)
+    def _shapes(self) -> Iterator[tuple[Column, tuple[int, ...], int]]:
+        """Give for each struct with pointers: rows of its blocks, offsets of pointers, its size."""
+        rows = np.flatnonzero(self._has_pointers)
+        sdna = self._blocks.sdna[rows]
+        order = np.argsort(sdna, kind="stable")
+        kinds, starts = np.unique(sdna[order], return_index=True)
+        for kind, of_kind in zip(kinds.tolist(), np.split(rows[order], starts[1:]), strict=False):
+            yield of_kind, self._structs[kind].pointers, self._structs[kind].size
 
-    def _pack(
-        self, shape: struct.Struct, start: int, old: tuple[int, ...], new: tuple[int, ...]
-    ) -> None:
-        offsets = _OFFSETS.get(shape.format)
-        if offsets is None:
-            shape.pack_into(self._data, start, *new)
-            return
-        for offset, before, after in zip(offsets, old, new, strict=True):
-            if before != after:
-                at = start + offset
-                self._data[at : at + 8] = after.to_bytes(8, "little")
+    def _rewrite_headers(self) -> None:
+        blocks, book = self._blocks, self._book
+        where = blocks.header + self._layout.address_offset
+        # A DATA block is found in its own scope only, a data-block in the whole file.
+        named = np.flatnonzero((self._is_data | self._is_id) & ~book.is_frozen(blocks.address))
+        self._words[where[named]] = book.look_up(blocks.address[named], self._scope[named])
+        # File settings and the like: one of each, to which nothing points.
+        others = np.flatnonzero(~(self._is_data | self._is_id))
+        codes = np.array([_digest(blocks.code_of(row)) for row in others.tolist()], np.uint64)
+        self._words[where[others]] = _new_numbers(codes)
 
-    def _new(self, word: int, scope: dict[int, int], place: bytes, position: int) -> int:
-        if word in self._frozen:
-            return word
-        number = scope.get(word) or self._ids.get(word) or self._elsewhere.get(word)
-        if number is not None:
-            return number
-        # It points to nothing in the file. Blender will find nothing, as before, and where it only
-        # asks whether there was something, there still is. Small numbers are no addresses.
-        return _number(b"nowhere/%s/%d" % (place, position)) if word >= _LIKELY_MIN else word
+    def _rewrite_words(self, where: Column, row: Column, item: Column, position: int) -> None:
+        """Rewrite the words at ``where``: in each item of blocks the pointer at ``position``."""
+        old = self._words[where]
+        some = np.flatnonzero(old)
+        some = some[~self._book.is_frozen(old[some])]
+        old = old[some]
+        new = self._book.look_up(old, self._scope[row[some]])
+        # What points to nothing in the file: Blender will find nothing, as before, and where it
+        # only asks whether there was something, there still is. Small numbers are no addresses.
+        lost = np.flatnonzero((new == 0) & (old >= _LIKELY_MIN))
+        if len(lost):
+            place = _mix(self._key[row[some[lost]]], item[some[lost]].astype(np.uint64))
+            place = _mix(place, np.full(len(place), position, np.uint64))
+            new[lost] = _new_numbers(_mix(place, _NOWHERE))
+        is_new = (new != 0) & (new != old)
+        self._words[where[some[is_new]]] = new[is_new]
 
 
-_OFFSETS: dict[str, tuple[int, ...]] = {}
-"""Format of a `_Shape` -> the offsets of its pointers."""
+def _items(counts: Column, words: int = 1) -> Iterator[tuple[Column, Column]]:
+    """Go through all items of some blocks, a slice at a time: which block, and which item of it.
+
+    ``words``: how many each item has.
+    """
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    step = max(1, _SLICE_WORDS // words)
+    for begin in range(0, total, step):
+        item = np.arange(begin, min(begin + step, total))
+        which = np.searchsorted(ends, item, "right")
+        yield which, item - (ends[which] - counts[which])
 
 
-class _Shape:
-    """Reads all pointers of a struct at once."""
-
-    def __init__(self, layout: StructLayout) -> None:
-        self._size = layout.size
-        form = "<"
-        position = 0
-        for offset in layout.pointers:
-            form += f"{offset - position}xQ" if offset > position else "Q"
-            position = offset + 8
-        self._struct = struct.Struct(form)
-        _OFFSETS[self._struct.format] = layout.pointers
-
-    def elements(self, block: Block) -> Iterator[tuple[int, struct.Struct]]:
-        """Give the offset of each struct in a block."""
-        for item in range(block.length // self._size):
-            yield block.payload + item * self._size, self._struct
+def _count_among_equals(keys: Numbers) -> Numbers:
+    """Return for each key the how many-eth of its like it is, from 1."""
+    order = np.argsort(keys, kind="stable")
+    sorted_ = keys[order]
+    begins = np.flatnonzero(np.concatenate((np.ones(min(1, len(keys)), bool), _differ(sorted_))))
+    lengths = np.diff(begins, append=len(keys))
+    count = np.empty(len(keys), np.uint64)
+    count[order] = np.arange(1, len(keys) + 1) - np.repeat(begins, lengths)
+    return count
 
 
-def _number(key: bytes) -> int:
-    """Return the new number of what ``key`` names: 8-byte aligned, not zero, in no one's memory."""
-    digest = hashlib.blake2b(key, digest_size=8).digest()
-    return int.from_bytes(digest, "little") & _NEW_MASK | _NEW_BIT
+def _differ(values: Numbers) -> NDArray[np.bool_]:
+    return values[1:] != values[:-1]
 
 
-def _may_be_pointer(word: int) -> bool:
-    return word == 0 or (_LIKELY_MIN <= word <= _LIKELY_MAX and word % 4 == 0)
+def _digest(key: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
+
+
+def _mix(keys: Numbers, more: Numbers | np.uint64) -> Numbers:
+    """Return keys made from two each, as if by chance, and always the same.
+
+    The last steps are those of SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom
+    Number Generators", 2014).
+    """
+    mixed = (keys ^ np.uint64(0x9E37_79B9_7F4A_7C15)) + more * np.uint64(0xD1B5_4A32_D192_ED03)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58_476D_1CE4_E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D0_49BB_1331_11EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def _new_numbers(keys: Numbers) -> Numbers:
+    """Return new numbers made from keys: 8-byte aligned, not zero, in no one's memory."""
+    return (keys & np.uint64(_NEW_MASK)) | np.uint64(_NEW_BIT)
+
+
+def _may_be_pointer(words: Numbers) -> NDArray[np.bool_]:
+    return (words == 0) | (
+        (words >= _LIKELY_MIN) & (words <= _LIKELY_MAX) & (words % np.uint64(4) == 0)
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from rendermill.addon.client.blend_structure import read_blocks, read_layout
+
 STRUCTS: dict[str, list[tuple[str, str]]] = {
     "raw_data": [("char", "_pad[8]")],
     "ID": [("void", "*next"), ("char", "name[16]"), ("int", "session_uid"), ("int", "flag")],
@@ -29,6 +31,30 @@ class Made:
     struct: str
     address: int
     payload: bytes
+
+
+@dataclass
+class Seen:
+    """A block as the code under test sees it."""
+
+    code: bytes
+    sdna: int
+    header: int
+    payload: int
+    length: int
+    address: int
+
+
+def seen(data: bytes) -> list[Seen]:
+    """Return the blocks of a file."""
+    layout = read_layout(data[:32])
+    assert layout is not None
+    blocks = read_blocks(data, layout)
+    columns = (blocks.sdna, blocks.header, blocks.payload, blocks.length, blocks.address)
+    return [
+        Seen(blocks.code_of(row), *map(int, values))
+        for row, values in enumerate(zip(*columns, strict=True))
+    ]
 
 
 def name_of(field: str) -> tuple[str, int]:
