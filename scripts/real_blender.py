@@ -32,6 +32,8 @@ SUITE = "trixie"
 
 PACKAGES = (
     "blender",
+    # In every Blender of its makers; Debian only recommends it.
+    "python3-numpy",
     # OpenGL in software, and what Blender's own extension manager needs of Python.
     *("libgl1-mesa-dri", "libegl1", "libegl-mesa0", "python3-cattr", "python3-requests"),
     # Run from the same folder: makes Blender look there for its libraries.

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .blend_columns import Column
+
 Numbers = NDArray[np.uint64]
-Column = NDArray[np.int64]
 
 
 class AddressBook:

@@ -15,14 +15,8 @@ from __future__ import annotations
 import mmap
 import re
 import struct
-from array import array
 from dataclasses import dataclass
-from typing import Any, BinaryIO
-
-import numpy as np
-from numpy.typing import NDArray
-
-Column = NDArray[np.int64]
+from typing import BinaryIO
 
 _OLD = re.compile(rb"BLENDER([-_])([vV])\d{3}")
 _NEW = re.compile(rb"BLENDER(\d\d)-01v\d{4}")
@@ -47,41 +41,12 @@ class Layout:
     header: struct.Struct
     length_field: int
     """Which field of the header is the payload's length."""
-    columns: np.dtype[Any]
-    """The header as numpy reads it: ``code``, ``length``, ``sdna``, ``address``."""
+    columns: tuple[tuple[str, str, int], ...]
+    """What is where in a header: name, type as numpy writes it, offset."""
     address_offset: int
     """Bytes from a header's start to its address."""
     pointer_bytes: int
     is_little: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Blocks:
-    """All blocks of a file, a column for each thing that is known of them; rows in their order."""
-
-    code: NDArray[np.uint32]
-    """4 bytes: ``DATA``, or the kind of data-block, filled up with zeros."""
-    header: Column
-    """Offsets of the headers in the file."""
-    payload: Column
-    """Offsets of the payloads."""
-    length: Column
-    """Bytes of the payloads."""
-    sdna: Column
-    """Indices of the structs; 0: raw data, or not known."""
-    address: NDArray[np.uint64]
-    """Where the payloads were in the memory of the Blender that saved them."""
-
-    def __len__(self) -> int:
-        return len(self.header)
-
-    def are(self, code: bytes) -> NDArray[np.bool_]:
-        """Return which blocks have this code."""
-        return self.code == np.frombuffer(code, "<u4")[0]
-
-    def code_of(self, row: int) -> bytes:
-        """Return the code of one block."""
-        return self.code[row].tobytes()
 
 
 def read_layout(head: bytes) -> Layout | None:
@@ -94,7 +59,7 @@ def read_layout(head: bytes) -> Layout | None:
             start=_OLD_HEADER_BYTES,
             header=struct.Struct(f"{order}4si{'Q' if wide else 'I'}ii"),
             length_field=1,
-            columns=_columns(
+            columns=(
                 ("code", "<u4", 0),
                 ("length", order + "i4", 4),
                 ("address", order + ("u8" if wide else "u4"), 8),
@@ -111,53 +76,16 @@ def read_layout(head: bytes) -> Layout | None:
         start=int(new[1]),
         header=struct.Struct("<4siQqq"),
         length_field=3,
-        columns=_columns(
-            ("code", "<u4", 0), ("sdna", "<i4", 4), ("address", "<u8", 8), ("length", "<i8", 16)
+        columns=(
+            ("code", "<u4", 0),
+            ("sdna", "<i4", 4),
+            ("address", "<u8", 8),
+            ("length", "<i8", 16),
         ),
         address_offset=8,
         pointer_bytes=8,
         is_little=True,
     )
-
-
-def _columns(*fields: tuple[str, str, int]) -> np.dtype[Any]:
-    names, formats, offsets = zip(*fields, strict=True)
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets})
-
-
-def read_blocks(data: bytes | mmap.mmap, layout: Layout) -> Blocks:
-    """Return the blocks of a file up to its end block. Raises `BrokenBlend`."""
-    headers = array("q")
-    add, unpack, length_field = headers.append, layout.header.unpack_from, layout.length_field
-    size, end, position = layout.header.size, len(data), layout.start
-    # One after the other, as each length tells where the next one is; nothing else is done here.
-    while True:
-        payload = position + size
-        if payload > end:
-            raise BrokenBlend("the file ends before its end block")
-        fields = unpack(data, position)
-        if fields[0] == b"ENDB":
-            break
-        length: int = fields[length_field]
-        if length < 0 or payload + length > end:
-            raise BrokenBlend("a block is longer than the file")
-        add(position)
-        position = payload + length
-    header = np.frombuffer(headers, np.int64)
-    read = every_offset(data, layout.columns)[header]
-    return Blocks(
-        code=read["code"].copy(),
-        header=header,
-        payload=header + size,
-        length=read["length"].astype(np.int64),
-        sdna=read["sdna"].astype(np.int64),
-        address=read["address"].astype(np.uint64),
-    )
-
-
-def every_offset(data: bytes | mmap.mmap, kind: np.dtype[Any]) -> NDArray[Any]:
-    """Return an array of what ``data``, seen as a ``kind``, holds at each of its offsets."""
-    return np.ndarray((max(0, len(data) - kind.itemsize + 1),), kind, data, strides=(1,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,14 +30,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .address_book import AddressBook, Column, Numbers
+from .address_book import AddressBook, Numbers
+from .blend_columns import Column, every_offset, read_blocks
 from .blend_structure import (
     HEAD_BYTES,
     BrokenBlend,
     Layout,
-    every_offset,
     open_mapped,
-    read_blocks,
     read_layout,
     read_structs,
 )

@@ -37,7 +37,6 @@ from .chunking import ChunkedFile, Signature, chunk_file, read_chunk
 from .errors import ChangedFile, ClientError, MissingFiles, UnreadableFile
 from .sent_jobs import remember_sent
 from .sent_scenes import remember_scene
-from .settling import settle
 
 HASHING_THREADS = min(4, os.cpu_count() or 1)
 """One thread hashes 1.5 GB/s; more than four wait for the disk."""
@@ -298,7 +297,17 @@ def _signature(path: Path) -> Signature:
 
 
 def _settle(path: Path) -> None:
-    """Make a snapshot like the one before, as far as the scene is the same. Never another file."""
+    """Make a snapshot like the one before, as far as the scene is the same. Never another file.
+
+    In a Blender without numpy it stays as it is, and more of it is sent than has changed: the panel
+    says so.
+    """
+    try:
+        from .settling import settle
+    except ModuleNotFoundError as error:
+        if error.name != "numpy":
+            raise
+        return
     try:
         settle(path)
     except OSError as error:

@@ -5,6 +5,7 @@ Drawing reads what is known (`pump`, `survey`, `node_here`) and nothing else: no
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from functools import lru_cache
 from typing import Any
@@ -20,6 +21,8 @@ from .wording import ago_text, size_text
 NODES_SHOWN = 24
 """Nodes with a button of their own; more are typed."""
 NAMES_SHOWN = 3
+HAS_NUMPY = importlib.util.find_spec("numpy") is not None
+"""Blender's makers bring it along; some distributions of Linux do not. See `client.settling`."""
 
 _ENGINES = {
     "CYCLES": "Cycles",
@@ -144,6 +147,10 @@ def files_text(report: survey.Report) -> list[tuple[str, str]]:
     count = "1 file" if size.files == 1 else f"{size.files} files"
     besides = f"{count}, {size_text(size.total_bytes)}, and the .blend itself"
     lines = [(besides if size.files else "The .blend itself, no other files", "FILE")]
+    if not HAS_NUMPY:
+        lines.append(
+            ("This Blender lacks numpy, so after a change most of the .blend is sent again", "INFO")
+        )
     if size.sent_at is None:
         lines.append(("Never sent from this computer: all of it travels", "NONE"))
         return lines

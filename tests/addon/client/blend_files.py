@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from rendermill.addon.client.blend_structure import read_blocks, read_layout
+from rendermill.addon.client.blend_columns import read_blocks
+from rendermill.addon.client.blend_structure import read_layout
 
 STRUCTS: dict[str, list[tuple[str, str]]] = {
     "raw_data": [("char", "_pad[8]")],

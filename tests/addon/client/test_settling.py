@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -219,3 +221,22 @@ def test_other_files_are_left_alone(tmp_path, head):
     path.write_bytes(head)
     assert not settle(path)
     assert path.read_bytes() == head
+
+
+WITHOUT_NUMPY = """
+import sys
+sys.modules["numpy"] = None
+from pathlib import Path
+from rendermill.addon.client import following, submission
+submission._settle(Path(sys.argv[1]))
+assert "rendermill.addon.client.settling" not in sys.modules
+"""
+
+
+def test_a_blender_without_numpy_sends_all_the_same(tmp_path):
+    """Debian's can be installed without it: the whole client must work, with its snapshot as is."""
+    whole = write(scene(0x7F11_2233_4000))
+    path = tmp_path / "snapshot.blend"
+    path.write_bytes(whole)
+    subprocess.run([sys.executable, "-c", WITHOUT_NUMPY, str(path)], check=True, timeout=120)
+    assert path.read_bytes() == whole

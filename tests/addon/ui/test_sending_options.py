@@ -51,7 +51,7 @@ def said(report: survey.Report) -> str:
 
 
 def test_the_files_of_the_scene_are_counted_without_a_farm(
-    small_scene: Callable[..., Any], tmp_path: Path
+    small_scene: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     small_scene()
     texture(tmp_path, "wood")
@@ -63,6 +63,9 @@ def test_the_files_of_the_scene_are_counted_without_a_farm(
     assert report.size.total_bytes == (tmp_path / "wood.png").stat().st_size
     assert "1 file, " in said(report)
     assert "Never sent" in said(report)
+    assert "numpy" not in said(report)
+    monkeypatch.setattr(panels, "HAS_NUMPY", False)
+    assert "lacks numpy, so after a change most of the .blend is sent again" in said(report)
     # To look is not to send.
     assert pump.state().submissions == {}
     assert not bpy.data.is_dirty or bpy.data.filepath
