@@ -17,7 +17,13 @@ from ...protocol.views import NodeView
 from . import colours, compat, needs, repairs, simulations
 from .code_checks import check_add_ons, check_python
 from .farm_checks import check_farm
-from .file_checks import check_missing_data, check_missing_files, check_readable, check_unsaved
+from .file_checks import (
+    check_changed_images,
+    check_missing_data,
+    check_missing_files,
+    check_readable,
+    check_unsaved,
+)
 from .findings import Finding, Findings, Repair, RepairError, Severity
 from .output_checks import (
     check_absolute_outputs,
@@ -266,6 +272,7 @@ CHECKS: tuple[Callable[[Any, CapturedScene], Findings], ...] = (
     check_output_path,
     check_missing_files,
     check_readable,
+    check_changed_images,
     check_missing_data,
     check_unsaved,
     check_output_writable,

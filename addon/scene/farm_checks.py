@@ -62,6 +62,19 @@ def check_farm(requires: Requirements, nodes: Iterable[NodeView]) -> list[Findin
     return lacking
 
 
+def unknown_nodes(names: Iterable[str], *, is_farm_known: bool) -> Finding:
+    """Return what is to be said of nodes that the scene names and nobody has heard of."""
+    listed_names = ", ".join(f'"{name}"' for name in names)
+    return Finding(
+        Severity.FATAL,
+        f"The farm {'has' if is_farm_known else 'is not found, so there is'} no node called "
+        f"{listed_names}.",
+        "Only the nodes named in the options of the job may take it.",
+        "Choose other nodes under Output > Farm > Options.",
+        id="unknown_nodes",
+    )
+
+
 def _lacking(requires: Requirements, nodes: tuple[NodeView, ...]) -> Iterator[Finding]:
     """Yield why none of these nodes can render the job; nothing where one can."""
     if not nodes:

@@ -19,6 +19,7 @@ from .paths import all_of, is_windows_absolute, label_of, resolve
 from .snapshot import relative_paths_without_base
 from .steps import PAUSE, elsewhere
 
+_MISSING = "It would be missing on the farm too."
 _MOUNTS = ("/Volumes", "/mnt", "/media", "/run/media", "/net")
 """Folders below which other drives appear; those of ``media`` have a folder for each user."""
 
@@ -67,23 +68,24 @@ def check_missing_files(scene: Any, captured: CapturedScene) -> Findings:
     gone: dict[str, list[str]] = {}
     dead_links: set[str] = set()
 
-    def look() -> list[tuple[str, bool]]:
-        seen: list[tuple[str, bool]] = []
+    def look() -> list[tuple[str, bool, bool]]:
+        seen: list[tuple[str, bool, bool]] = []
         for missing in captured.missing:
             path = str(missing.source)
             drive = unreachable_drive(path)
-            seen.append((drive, not drive and (os.path.isfile(path) or os.path.isdir(path))))
+            is_folder = not drive and os.path.isdir(path)
+            seen.append((drive, is_folder or (not drive and os.path.isfile(path)), is_folder))
             if not drive and os.path.lexists(path):
                 dead_links.add(path)
         return seen
 
     seen = yield from elsewhere(look)
-    for missing, (drive, is_here) in zip(captured.missing, seen, strict=True):
+    for missing, (drive, is_here, is_folder) in zip(captured.missing, seen, strict=True):
         path = str(missing.source)
         if drive:
             away.setdefault(drive, []).append(f"{missing.user} ({path})")
         elif is_here:
-            yield from _not_sent(missing.user, path)
+            yield from _not_sent(missing.user, path, is_folder=is_folder)
         else:
             gone.setdefault(missing.user, []).append(path)
     for user, paths in gone.items():
@@ -97,7 +99,9 @@ def check_missing_files(scene: Any, captured: CapturedScene) -> Findings:
         yield Finding(
             Severity.ERROR,
             what,
-            "Everything linked from it is missing." if library else "It would be missing too.",
+            "Everything linked from it is missing."
+            if library
+            else "It would be missing on the farm too.",
             "Relocate the library in the Blender File view of the Outliner."
             if library
             else "Use File > External Data > Find Missing Files.",
@@ -136,7 +140,7 @@ def unreachable_drive(path: str) -> str:
     return ""
 
 
-def _not_sent(user: str, path: str) -> Findings:
+def _not_sent(user: str, path: str, *, is_folder: bool) -> Findings:
     """Say why a file that is here does not travel: its name."""
     name = os.path.basename(path) if not path_problem(os.path.dirname(path)) else path
     reason = path_problem(path)
@@ -149,6 +153,15 @@ def _not_sent(user: str, path: str) -> Findings:
             "Rename it" + (", or pack it into the file." if repair else "."),
             id="forbidden_name",
             repair=repair,
+        )
+        return
+    if is_folder:
+        yield Finding(
+            Severity.ERROR,
+            f"{user} needs a file, and {path} is a folder.",
+            _MISSING,
+            "Choose the file.",
+            id="missing_file",
         )
         return
     yield Finding(
@@ -187,6 +200,21 @@ def _data_blocks() -> Iterator[Any]:
         # One of all kinds together came with 5.2.
         if kind.type == "COLLECTION" and kind.fixed_type.identifier != "ID":
             yield from all_of(getattr(bpy.data, kind.identifier))
+
+
+def check_changed_images(scene: Any, captured: CapturedScene) -> Findings:
+    """Painted pixels live in memory only, and Blender does not save them with the file."""
+    changed = repairs.changed_images()
+    if changed:
+        yield Finding(
+            Severity.ERROR,
+            f"{count_of(len(changed), 'image has', 'images have')} changes that are not saved: "
+            f"{listed([item.name for item in changed])}.",
+            "Saving a .blend saves none of them, so the farm would render without them.",
+            "Use Save All Images in the Image menu of an Image Editor, or pack them.",
+            id="changed_images",
+            repair=repairs.save_images(),
+        )
 
 
 def check_readable(scene: Any, captured: CapturedScene) -> Findings:

@@ -234,6 +234,28 @@ def _packable(path: str) -> list[Any]:
     ]
 
 
+def changed_images() -> list[Any]:
+    """Return the images whose pixels were changed since they were saved, and that are used."""
+    data: Any = bpy.data
+    return [
+        image
+        for image in data.images
+        if image.is_dirty and image.users and image.source != "VIEWER" and image.library is None
+    ]
+
+
+def save_images() -> Repair:
+    """Save changed images: into their files, and those without one into the .blend."""
+
+    def apply() -> None:
+        for image in changed_images():
+            has_file = image.source != "GENERATED" and image.filepath and not image.packed_files
+            save = image.save if has_file else image.pack
+            _call(lambda save=save: save() or {"FINISHED"})
+
+    return Repair("Save All Images", apply)
+
+
 # --- simulations -------------------------------------------------------------------------------
 
 

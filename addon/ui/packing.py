@@ -26,6 +26,7 @@ from ..scene.cache_frames import spans_of
 from ..scene.capture import CaptureError, capture_steps, frame_numbers
 from ..scene.checks import Finding, Severity, check_steps
 from ..scene.dependencies import Dependencies, dependency_steps
+from ..scene.farm_checks import unknown_nodes
 from ..scene.snapshot import SnapshotError, save_snapshot, snapshot_name
 from ..scene.steps import Elsewhere, Steps
 from . import errands
@@ -65,6 +66,8 @@ class Packing:
     """Folder for temporary copies of scenes; made if absent."""
     nodes: Sequence[NodeView] | None = None
     """Those of the farm, to check the scene against; None: no farm is known."""
+    unknown_nodes: tuple[str, ...] = ()
+    """Names of nodes that the scene asks for and the farm does not have, or has not told yet."""
     copies: bool = True
     """False: only look. Nothing is written, and `captured` is not to be sent."""
     findings: list[Finding] = field(default_factory=list)
@@ -123,6 +126,10 @@ class Packing:
         )
         checking = check_steps(self.findings, self.scene, captured, self.nodes)
         yield from _taken(checking, lambda: _CHECKING)
+        # A look waits for the farm; what is sent cannot.
+        if self.unknown_nodes and (self.nodes is not None or self.copies):
+            is_known = self.nodes is not None
+            self.findings.insert(0, unknown_nodes(self.unknown_nodes, is_farm_known=is_known))
         self.is_checked = True
         if self._folder is None:
             self.captured = captured

@@ -319,24 +319,18 @@ class _RenderOnFarm(_Operator):
 def job_options(scene: Any, current: Any, kind: JobKind = JobKind.ANIMATION) -> dict[str, Any]:
     """Return what a scene's own options make of its next job: arguments of `Packing`.
 
-    ``current``: the `FarmState`. Raises `PackingRefused` for nodes that the farm does not have.
+    ``current``: the `FarmState`.
     """
     from ..client import artist
 
     own = scene.rendermill
-    names = properties.words_of(own.nodes)
-    ids, unknown = current.nodes_named(names)
-    if unknown:
-        listed = ", ".join(f'"{name}"' for name in unknown)
-        what = "has no node" if current.are_nodes_known else "is not found, so there is no node"
-        raise PackingRefused(
-            f"The farm {what} called {listed}. Choose other nodes under Output > Farm > Options."
-        )
+    ids, unknown = current.nodes_named(properties.words_of(own.nodes))
     frames = own.frames.strip() if kind is JobKind.ANIMATION else ""
     session: Any = getattr(bpy.context.window_manager, "rendermill")  # noqa: B009
     return {
         "kind": kind,
         "nodes": tuple(current.nodes.values()) if current.are_nodes_known else None,
+        "unknown_nodes": unknown,
         "options": {
             "frames": frames or None,
             "priority": own.priority,
