@@ -463,7 +463,8 @@ class FarmConnection:
         what = "does not answer" if isinstance(error, asyncio.TimeoutError) else "cannot be reached"
         return Unreachable(
             f"The coordinator at {self._url} {what}; is it running, and is this machine on its "
-            f"network? ({str(error) or type(error).__name__})"
+            "network?",
+            str(error) or type(error).__name__,
         )
 
     def _refusal(self, status: int, body: bytes, otherwise: str) -> FarmError:

@@ -27,7 +27,14 @@ class NothingFound(NoCoordinator):
 
 
 class Unreachable(FarmError):
-    """The coordinator does not answer, and kept silent for as long as we were willing to try."""
+    """The coordinator does not answer, and kept silent for as long as we were willing to try.
+
+    ``detail``: what the operating system says of it, which only a technical director can use.
+    """
+
+    def __init__(self, sentence: str, detail: str = "") -> None:
+        super().__init__(f"{sentence} ({detail})" if detail else sentence)
+        self.sentence = sentence
 
 
 class NotAllowed(FarmError):

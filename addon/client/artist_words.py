@@ -6,7 +6,7 @@ buttons instead.
 
 from __future__ import annotations
 
-from ...wire.errors import NothingFound, NotJoined
+from ...wire.errors import NothingFound, NotJoined, Unreachable
 from .errors import FolderNeeded
 
 
@@ -21,6 +21,8 @@ def artist_sentence(error: Exception) -> str:
                 f"This computer has not joined the farm at {url}. Ask for its join token, paste it "
                 "in the preferences and press Join."
             )
+        case Unreachable(sentence=sentence):
+            return sentence
         case FolderNeeded(what=what):
             return f"{what} The farm keeps the frames: they can be saved from its web page."
         case _:

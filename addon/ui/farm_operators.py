@@ -131,8 +131,12 @@ class RENDERMILL_OT_act(bpy.types.Operator):
         """Hand the wish over; how it went comes as an event."""
         from ..client.following import Act
 
-        pump.state().notice = ""
-        pump.send(Act(self.job, self.action))
+        current = pump.state()
+        current.notice = ""
+        label = next(label for key, label, _ in _ACTIONS if key == self.action)
+        job = current.jobs.get(self.job)
+        request = pump.send(Act(self.job, self.action))
+        current.wishes[request] = label if job is None else f'{label} "{job.name}"'
         return {"FINISHED"}
 
 

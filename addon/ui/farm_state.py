@@ -163,6 +163,8 @@ class FarmState:
     deliveries: dict[str, Delivery] = field(default_factory=dict)
     notice: str = ""
     """The last failure of anything else that was asked for, one sentence."""
+    wishes: dict[int, str] = field(default_factory=dict)
+    """Requests of buttons that act on a job, and what they were: ``Approve "shot"``."""
     silent_requests: set[int] = field(default_factory=set)
     """Requests whose end nobody waits to read: connecting, resuming deliveries."""
     outcomes: dict[int, str] = field(default_factory=dict)
@@ -261,6 +263,7 @@ class FarmState:
             self.picture_requests.discard(request)
             return
         self.outcomes[request] = ""
+        self.wishes.pop(request, None)
         self.silent_requests.discard(request)
         self.delivering.pop(request, None)
         submission = self.submissions.get(request)
@@ -272,6 +275,7 @@ class FarmState:
             self.picture_requests.discard(request)
             return  # A picture that does not come is none that anybody misses.
         self.outcomes[request] = sentence
+        wish = self.wishes.pop(request, "")
         is_silent = request in self.silent_requests
         self.silent_requests.discard(request)
         job = self.delivering.pop(request, "")
@@ -286,7 +290,7 @@ class FarmState:
             if is_silent and self.link is not Link.CONNECTED:
                 self.link, self.link_text = Link.OFF, sentence
             else:
-                self.notice = sentence
+                self.notice = f"{wish} was not done. {sentence}" if wish else sentence
 
     def _delivery(self, job: str) -> Delivery:
         return self.deliveries.setdefault(job, Delivery(job))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from rendermill.addon.client.artist_words import artist_sentence
 from rendermill.addon.client.errors import FolderNeeded
-from rendermill.wire.errors import NothingFound, NotJoined, Unreachable
+from rendermill.protocol.views import Problem
+from rendermill.wire.errors import NothingFound, NotJoined, Refused, Unreachable
 
 JOB = "a" * 32
 
@@ -28,4 +29,11 @@ def test_no_command_is_named(error: Exception, part: str):
 
 
 def test_any_other_error_says_what_it_says():
-    assert artist_sentence(Unreachable("It does not answer.")) == "It does not answer."
+    problem = Problem(title="Conflict", status=409, detail="The job has ended.")
+    assert artist_sentence(Refused(problem)) == "The job has ended."
+
+
+def test_what_the_operating_system_says_is_for_the_command_line():
+    error = Unreachable("It does not answer.", "[Errno 111] Connect call failed")
+    assert str(error) == "It does not answer. ([Errno 111] Connect call failed)"
+    assert artist_sentence(error) == "It does not answer."

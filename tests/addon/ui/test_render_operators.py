@@ -167,7 +167,10 @@ def test_a_job_is_paused_cancelled_and_removed_from_here(
     pump.wait_for(lambda: current.jobs[job_id].state.value == "cancelled", lambda: None)
     ops.rendermill.act(job=job_id, action="pause")
     pump.wait_for(lambda: current.notice != "", lambda: None)
+    # Which button it was is said with why: the answer may come when others have been pressed.
+    assert current.notice.startswith('Pause "shot" was not done. ')
     assert "cancelled" in current.notice
+    assert current.wishes == {}
     ops.rendermill.act(job=job_id, action="delete")
     pump.wait_for(lambda: job_id not in current.jobs, lambda: None)
 
