@@ -15,6 +15,7 @@ from __future__ import annotations
 import mmap
 import re
 import struct
+import sys
 from array import array
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -30,6 +31,11 @@ _OLD_HEADER_BYTES = 12
 _HEADER_MAX_BYTES = 99
 HEAD_BYTES = 32
 """Bytes of a file's start that tell whether it is a .blend, and which."""
+
+SLICE_ROWS = 1 << 16
+"""Blocks whose headers are looked at before the pages they lie in are let go."""
+_RELEASE_BYTES = 64 * 1024 * 1024
+"""Of a mapped file so much is passed before its pages are let go."""
 
 _NAME = re.compile(r"(?P<pointer>\*|\(\*)?[^\[]*(?P<lengths>(?:\[\d+\])*)$")
 
@@ -130,6 +136,7 @@ def read_blocks(data: bytes | mmap.mmap, layout: Layout) -> Blocks:
     headers = array("q")
     add, unpack, length_field = headers.append, layout.header.unpack_from, layout.length_field
     size, end, position = layout.header.size, len(data), layout.start
+    release_at = _RELEASE_BYTES
     # One after the other, as each length tells where the next one is; nothing else is done here.
     while True:
         payload = position + size
@@ -143,8 +150,16 @@ def read_blocks(data: bytes | mmap.mmap, layout: Layout) -> Blocks:
             raise BrokenBlend("a block is longer than the file")
         add(position)
         position = payload + length
+        if position > release_at:
+            release(data)
+            release_at = position + _RELEASE_BYTES
     header = np.frombuffer(headers, np.int64)
-    read = every_offset(data, layout.columns)[header]
+    every = every_offset(data, layout.columns)
+    read = np.empty(len(header), layout.columns)
+    for begin in range(0, len(header), SLICE_ROWS):
+        rows = slice(begin, begin + SLICE_ROWS)
+        read[rows] = every[header[rows]]
+        release(data)
     return Blocks(
         code=read["code"].copy(),
         header=header,
@@ -273,6 +288,16 @@ class _Dna:
             self._position = end + 1
         self._align()
         return texts
+
+
+def release(data: bytes | mmap.mmap) -> None:
+    """Let the system take a mapped file's pages out of this process, where it can.
+
+    They stay in its cache, what was written into them too. Else all of a large file that was ever
+    looked at counts as memory of Blender, and is the last to be taken when memory is short.
+    """
+    if isinstance(data, mmap.mmap) and sys.platform == "linux":
+        data.madvise(mmap.MADV_DONTNEED)
 
 
 def open_mapped(file: BinaryIO) -> mmap.mmap:

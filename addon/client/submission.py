@@ -4,8 +4,8 @@
         submitted = await submit(farm, captured, progress=show)
         print(submitted.job.id, submitted.sent_bytes, "of", submitted.scene_bytes)
 
-Files are read once: a chunk is hashed, asked for and sent while it is in memory (`reading`). Nothing
-here touches the scene's files but to read them. Cancelling the coroutine stops at once and
+Files are read once: a chunk is hashed, asked for and sent while it is in memory (`reading`).
+Nothing here touches the scene's files but to read them. Cancelling the coroutine stops at once and
 leaves nothing half done: chunks that arrived stay on the coordinator and make the next attempt
 shorter, a job exists only when all of its scene does.
 """
