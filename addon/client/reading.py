@@ -4,6 +4,8 @@
     try:
         async for group in reader.groups():
             ...                       # (sha256, bytes) of chunks, some megabytes of them
+            reader.let_go(length)     # once they are on the farm
+        reader.finish()
     finally:
         reader.stop()
     reader.files                      # what every file is made of, in their order
@@ -46,7 +48,8 @@ then holds the interpreter."""
 class SceneReader:
     """Reads each of ``files`` once. Snapshots, those that ``settles`` says, are settled before.
 
-    ``progress`` hears bytes done and bytes in all, in the event loop's thread.
+    ``progress`` hears bytes done and bytes in all, in the event loop's thread. Done is what was
+    known before, and what was read and let go: on a slow network reading is far ahead of sending.
     """
 
     def __init__(
@@ -64,9 +67,12 @@ class SceneReader:
         self._progress = progress
         self._todo = iter(enumerate(files))
         self._lock = threading.Lock()
-        """Guards what is left to do and the two counts below."""
-        self._done_bytes = 0
+        """Guards what is left to do and the next three."""
+        self._read_bytes = 0
+        self._held_bytes = 0
+        """Those of them that nobody has let go yet."""
         self._told_at = 0.0
+        self._told_bytes = 0
         self._total_bytes = 0
         self._stop = threading.Event()
         self._room = threading.Semaphore(GROUPS_AHEAD)
@@ -100,6 +106,16 @@ class SceneReader:
             self._room.release()
             yield group
         await reading
+
+    def let_go(self, length: int) -> None:
+        """Note that so many bytes of groups are on the farm. In the event loop's thread."""
+        with self._lock:
+            self._held_bytes -= length
+        self._tell()
+
+    def finish(self) -> None:
+        """Tell that everything is done. In the event loop's thread."""
+        self._told_bytes = self._total_bytes
         self._progress(self._total_bytes, self._total_bytes)
 
     # --- in threads ---
@@ -137,11 +153,16 @@ class SceneReader:
             raise _Stopped
         now = time.monotonic()
         with self._lock:
-            self._done_bytes += length
+            self._read_bytes += length
             if now - self._told_at < PROGRESS_SECONDS:
                 return
             self._told_at = now
         self._loop.call_soon_threadsafe(self._tell)
+
+    def hold(self, length: int) -> None:
+        """Note that so many bytes are read and must be let go before they are done."""
+        with self._lock:
+            self._held_bytes += length
 
     def hand_on(self, group: list[tuple[str, bytes]]) -> None:
         """Queue a group; waits for room."""
@@ -151,8 +172,11 @@ class SceneReader:
         self._loop.call_soon_threadsafe(self._groups.put_nowait, group)
 
     def _tell(self) -> None:
-        # A file that grows while it is read, or is read again, may lead beyond either end.
-        self._progress(min(max(0, self._done_bytes), self._total_bytes), self._total_bytes)
+        with self._lock:
+            done = self._read_bytes - self._held_bytes
+        # A file that grows, or is read again, may lead back or beyond the end.
+        self._told_bytes = max(self._told_bytes, min(done, self._total_bytes))
+        self._progress(self._told_bytes, self._total_bytes)
 
 
 class _Group:
@@ -164,6 +188,7 @@ class _Group:
         self._length = 0
 
     def add(self, chunk: Chunk, data: bytes) -> None:
+        self._reader.hold(chunk.length)
         self._chunks.append((chunk.sha256, data))
         self._length += chunk.length
         if self._length >= GROUP_BYTES or len(self._chunks) == BATCH_MAX_BLOBS:

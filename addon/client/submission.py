@@ -199,21 +199,32 @@ class _Submission:
             cache=self._cache,
             progress=lambda done, all_: self._progress(SubmitProgress(Stage.READING, done, all_)),
         )
+        arrived = 0
+
+        def let_go(sent_bytes: int, _: int) -> None:
+            nonlocal arrived
+            reader.let_go(sent_bytes - arrived)
+            arrived = sent_bytes
+
         try:
-            self._count(await upload_groups(self._farm, self._lacking(reader.groups())))
+            sent = await upload_groups(self._farm, self._lacking(reader), progress=let_go)
+            reader.finish()
         finally:
             reader.stop()
+        self._count(sent)
         return reader.files
 
-    async def _lacking(self, groups: AsyncIterator[Group]) -> AsyncIterator[Group]:
-        """Give of each group what the farm lacks and was not given before."""
+    async def _lacking(self, reader: SceneReader) -> AsyncIterator[Group]:
+        """Give of each group what the farm lacks and was not given before; let go of the rest."""
         given: set[str] = set()
-        async for group in groups:
+        async for group in reader.groups():
             new = {sha256: data for sha256, data in group if sha256 not in given}
             lacking = await missing(self._farm, new)
             given |= lacking
-            if lacking:
-                yield [(sha256, new[sha256]) for sha256 in new if sha256 in lacking]
+            wanted = [(sha256, new[sha256]) for sha256 in new if sha256 in lacking]
+            reader.let_go(_length(group) - _length(wanted))
+            if wanted:
+                yield wanted
 
     def _is_snapshot(self, file: SceneFile) -> bool:
         scratch = self._captured.scratch
@@ -266,6 +277,10 @@ class _Place:
     source: Path
     offset: int
     chunk: Chunk
+
+
+def _length(group: Group) -> int:
+    return sum(len(data) for _, data in group)
 
 
 def _manifest(files: list[tuple[SceneFile, ChunkedFile]]) -> Manifest:

@@ -50,10 +50,15 @@ def reader_of(files: list[SceneFile], cache: ChunkCache | None = None, heard=Non
 
 
 async def all_of(reader: SceneReader) -> list[list[tuple[str, bytes]]]:
+    groups: list[list[tuple[str, bytes]]] = []
     try:
-        return [group async for group in reader.groups()]
+        async for group in reader.groups():
+            groups.append(group)
+            reader.let_go(sum(len(data) for _, data in group))
+        reader.finish()
     finally:
         reader.stop()
+    return groups
 
 
 def threads() -> list[str]:
@@ -105,10 +110,12 @@ async def test_who_takes_the_groups_sets_the_pace(tmp_path):
     await asyncio.sleep(0.3)
     # One was taken; some wait in the queue, and each thread holds one more.
     ahead = 5000 * (1 + GROUPS_AHEAD + READING_THREADS)
-    assert reader._done_bytes <= ahead
+    assert reader._read_bytes <= ahead
     assert len([group async for group in groups]) == 99
-    reader.stop()
+    assert {done for done, _ in heard} == {0}, "read is not sent"
+    reader.let_go(500_000)
     assert heard[-1] == (500_000, 500_000)
+    reader.stop()
 
 
 async def test_a_reader_that_is_stopped_leaves_no_thread(tmp_path):
