@@ -159,7 +159,7 @@ def _show(bar: ProgressBar, progress: SubmitProgress) -> None:
     amount = f"{size(progress.bytes_done)} of {size(progress.bytes_total)}"
     match progress.stage:
         case Stage.READING:
-            bar.show("Reading files", progress.fraction, amount)
+            bar.show("Reading and sending", progress.fraction, amount)
         case Stage.SENDING if progress.bytes_total:
             bar.show("Sending", progress.fraction, amount)
         case Stage.SENDING:

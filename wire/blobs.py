@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -31,7 +31,7 @@ from ..protocol.batch import (
 )
 from ..protocol.codec import encode_json
 from ..protocol.manifest import CHUNK_MAX_BYTES
-from .connection import FarmConnection, backoff
+from .connection import FarmConnection, Piece, backoff
 from .errors import Damaged, Refused, Unreachable
 from .tasks import task_group
 
@@ -39,6 +39,8 @@ Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all; from the event loop's thread, often."""
 Sink = Callable[[str, bytes], Awaitable[None]]
 """Takes a chunk's hash and its bytes. Calls may overlap."""
+Group = Sequence[tuple[str, bytes]]
+"""Chunks that travel together: hash and bytes of each."""
 
 BATCHES_IN_FLIGHT = 3
 """Batches on their way at once: hides the round trip and the fsync of the other side. With
@@ -123,65 +125,99 @@ async def upload_chunks(
     progress: Progress | None = None,
     total: int = 0,
 ) -> Sent:
-    """Send chunks, several batches at a time; returns when the coordinator holds them all.
+    """Send chunks that come one by one; see `upload_groups`."""
+    return await upload_groups(farm, _grouped(chunks), progress=progress, total=total)
 
-    ``chunks`` gives (sha256, 1 to `CHUNK_MAX_BYTES` bytes) and is read no faster than the network
-    takes them. ``progress`` counts raw bytes that have arrived, out of ``total``. On any error the
-    batches in flight are cancelled; what has arrived stays, so that a repeat sends only the rest.
-    Raises `FarmError` and whatever ``chunks`` raises.
+
+async def _grouped(chunks: AsyncIterator[tuple[str, bytes]]) -> AsyncIterator[Group]:
+    group: list[tuple[str, bytes]] = []
+    size = 0
+    async for chunk in chunks:
+        group.append(chunk)
+        size += len(chunk[1])
+        if size >= BATCH_MAX_BYTES or len(group) == BATCH_MAX_BLOBS:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+async def upload_groups(
+    farm: FarmConnection,
+    groups: AsyncIterator[Group],
+    *,
+    progress: Progress | None = None,
+    total: int = 0,
+) -> Sent:
+    """Send groups of chunks, several at a time; returns when the coordinator holds them all.
+
+    Each group becomes one request: up to `BATCH_MAX_BLOBS` times (sha256, 1 to `CHUNK_MAX_BYTES`
+    bytes), about `BATCH_MAX_BYTES` in all. ``groups`` is read no faster than the network takes
+    them. ``progress`` counts raw bytes that have arrived, out of ``total``. On any error the
+    groups in flight are cancelled; what has arrived stays, so that a repeat sends only the rest.
+    Raises `FarmError` and whatever ``groups`` raises.
     """
     sent = Sent()
     compress_max = LOOPBACK_COMPRESS_MAX_BYTES if farm.is_loopback else CHUNK_MAX_BYTES
     free = asyncio.Semaphore(BATCHES_IN_FLIGHT)
 
-    async def send(batch: list[bytes], blobs: int, raw_bytes: int, wire_bytes: int) -> None:
+    async def send(group: Group) -> None:
         try:
+            # One change of thread for all of them.
+            pieces = await asyncio.to_thread(_pack_group, group, compress_max)
+            wire_bytes = sum(map(len, pieces))
             await farm.send(
-                "POST", "/api/v1/blobs", _repeatable(batch), headers=_length(wire_bytes)
+                "POST", "/api/v1/blobs", _repeatable(pieces), headers=_length(wire_bytes)
             )
         finally:
             free.release()
-        sent.blobs += blobs
-        sent.raw_bytes += raw_bytes
+        sent.blobs += len(group)
+        sent.raw_bytes += sum(len(raw) for _, raw in group)
         sent.wire_bytes += wire_bytes
         if progress is not None:
             progress(sent.raw_bytes, total)
 
     async with task_group() as tasks:
-        batch: list[bytes] = []
-        blobs = raw_bytes = wire_bytes = 0
         await free.acquire()
-        async for sha256, raw in chunks:
-            if THREAD_MIN_BYTES <= len(raw) <= compress_max:
-                header, payload = await asyncio.to_thread(pack_record, sha256, raw)
-            else:
-                header, payload = pack_record(sha256, raw, compress=len(raw) <= compress_max)
-            batch += (header, payload)
-            blobs += 1
-            raw_bytes += len(raw)
-            wire_bytes += len(header) + len(payload)
-            if wire_bytes >= BATCH_MAX_BYTES or blobs == BATCH_MAX_BLOBS:
-                tasks.create_task(send(batch, blobs, raw_bytes, wire_bytes))
-                batch, blobs, raw_bytes, wire_bytes = [], 0, 0, 0
-                await free.acquire()
-        if batch:
-            tasks.create_task(send(batch, blobs, raw_bytes, wire_bytes))
+        async for group in groups:
+            tasks.create_task(send(group))
+            await free.acquire()
     return sent
 
 
-def _repeatable(pieces: list[bytes]) -> Callable[[], AsyncIterator[bytes]]:
-    async def body() -> AsyncIterator[bytes]:
-        gathered: list[bytes] = []
-        length = 0
+def _pack_group(group: Group, compress_max: int) -> list[Piece]:
+    """Return the body of a batch in pieces of about `PIECE_BYTES`: neither tiny nor huge writes."""
+    pieces: list[Piece] = []
+    small: list[Piece] = []
+    length = 0
+    for sha256, raw in group:
+        header, payload = pack_record(sha256, raw, compress=len(raw) <= compress_max)
+        small.append(header)
+        length += len(header)
+        if len(payload) < PIECE_BYTES:
+            small.append(payload)
+            length += len(payload)
+            if length < PIECE_BYTES:
+                continue
+        pieces.append(b"".join(small))
+        small, length = [], 0
+        if len(payload) >= PIECE_BYTES:
+            pieces += _cut(payload)
+    if small:
+        pieces.append(b"".join(small))
+    return pieces
+
+
+def _cut(data: bytes) -> Iterator[Piece]:
+    view = memoryview(data)
+    for start in range(0, len(data), PIECE_BYTES):
+        yield view[start : start + PIECE_BYTES]
+
+
+def _repeatable(pieces: Iterable[Piece]) -> Callable[[], AsyncIterator[Piece]]:
+    async def body() -> AsyncIterator[Piece]:
         for piece in pieces:
-            gathered.append(piece)
-            length += len(piece)
-            # Thousands of tiny writes would cost more than joining them.
-            if length >= PIECE_BYTES:
-                yield b"".join(gathered)
-                gathered, length = [], 0
-        if gathered:
-            yield b"".join(gathered)
+            yield piece
 
     return body
 
@@ -194,7 +230,7 @@ async def put_bytes(farm: FarmConnection, data: bytes) -> str:
     """Store ``data`` as a blob of any size and return its SHA-256. Raises `FarmError`."""
     sha256 = (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
     await farm.send(
-        "PUT", f"/api/v1/blobs/{sha256}", _repeatable([data]), headers=_length(len(data))
+        "PUT", f"/api/v1/blobs/{sha256}", _repeatable(list(_cut(data))), headers=_length(len(data))
     )
     return sha256
 

@@ -40,7 +40,8 @@ from .errors import (
 from .events import EventParser
 
 T = TypeVar("T")
-Body = bytes | Callable[[], AsyncIterator[bytes]]
+Piece = bytes | memoryview
+Body = bytes | Callable[[], AsyncIterator[Piece]]
 """Bytes, or a function that gives the pieces anew for every attempt."""
 
 CONNECT_SECONDS = 10.0
@@ -483,14 +484,14 @@ class FarmConnection:
 
 
 def _watch(
-    body: Callable[[], AsyncIterator[bytes]], broken: list[Exception]
-) -> Callable[[], AsyncIterator[bytes]]:
+    body: Callable[[], AsyncIterator[Piece]], broken: list[Exception]
+) -> Callable[[], AsyncIterator[Piece]]:
     """Return ``body`` such that an error of its own is known from one of the connection.
 
     aiohttp reports both as a connection that failed, and only the latter is worth a retry.
     """
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def pieces() -> AsyncIterator[Piece]:
         try:
             async for piece in body():
                 yield piece

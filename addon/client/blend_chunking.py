@@ -27,46 +27,71 @@ RUN_MIN_BYTES = 16 * 1024
 RUN_MAX_BYTES = 256 * 1024
 RUN_DIVISOR = 32
 """Past `RUN_MIN_BYTES` one block in so many ends the run; blocks there have some 400 bytes."""
+_WINDOW_BYTES = CHUNK_MAX_BYTES
+"""Read at once; a chunk always fits."""
 
 
 def split_blend(file: BinaryIO) -> Iterator[bytes]:
     """Give the chunks of a file at its start, in order; each 1 to `CHUNK_MAX_BYTES`.
 
-    Holds at most a chunk and a run in memory. Raises OSError.
+    Holds a window, a chunk and a run in memory, and no more. Raises OSError.
     """
-    layout = read_layout(file.read(HEAD_BYTES))
-    file.seek(0)
+    data = file.read(CHUNK_MAX_BYTES)
+    layout = read_layout(data[:HEAD_BYTES])
     if layout is None:
+        if data:
+            yield data
         yield from split_fixed(file)
         return
-    run = bytearray(file.read(layout.start))
+    # A scene has a million small blocks: they are passed by their headers, and copied as a run.
+    unpack, size, length_field = layout.header.unpack_from, layout.header.size, layout.length_field
+    begin, at = 0, layout.start
+    """Where the run begins and the next block does, in the window."""
     while True:
-        header = file.read(layout.header.size)
-        run += header
-        if len(header) < layout.header.size:
-            break
-        fields = layout.header.unpack(header)
-        length: int = fields[layout.length_field]
-        if header[:4] == b"ENDB" or length < 0:
+        if at + size > len(data):
+            data, at, begin = data[begin:] + file.read(_WINDOW_BYTES), at - begin, 0
+            if at + size > len(data):
+                at = len(data)
+                break
+        fields = unpack(data, at)
+        length: int = fields[length_field]
+        at += size
+        if fields[0] == b"ENDB" or length < 0:
             break
         if length < PAYLOAD_MIN_BYTES:
-            payload = file.read(length)
-            run += payload
-            if _ends_run(len(run), payload):
-                yield bytes(run)
-                run.clear()
-        else:
-            yield bytes(run)
-            run.clear()
-            yield from _split_payload(file, length)
-    # Whatever follows the last block, or what the blocks turned out not to be.
-    for rest in split_fixed(file):
+            if at + length > len(data):
+                data, at, begin = data[begin:] + file.read(_WINDOW_BYTES), at - begin, 0
+            end = min(at + length, len(data))
+            if end - begin >= RUN_MIN_BYTES and _ends_run(end - begin, data[at:end]):
+                yield data[begin:end]
+                begin = end
+            at = end
+            continue
+        yield data[begin:at]
+        while length > 0:
+            wanted = min(length, CHUNK_MAX_BYTES)
+            if at + wanted > len(data):
+                data, at = data[at:] + file.read(_WINDOW_BYTES), 0
+            piece = data[at : at + wanted]
+            if not piece:
+                break
+            yield piece
+            at += len(piece)
+            length -= len(piece)
+        begin = at
+    yield from _split_rest(data[begin:at], data[at:], file)
+
+
+def _split_rest(run: bytes, ahead: bytes, file: BinaryIO) -> Iterator[bytes]:
+    """Give the last run and what follows: after the last block, or no blocks as it turned out."""
+    while rest := ahead + file.read(CHUNK_MAX_BYTES - len(ahead)):
+        ahead = b""
         if len(run) + len(rest) > CHUNK_MAX_BYTES:
-            yield bytes(run)
-            run.clear()
+            yield run
+            run = b""
         run += rest
     if run:
-        yield bytes(run)
+        yield run
 
 
 def split_fixed(file: BinaryIO) -> Iterator[bytes]:
@@ -75,17 +100,6 @@ def split_fixed(file: BinaryIO) -> Iterator[bytes]:
         yield piece
 
 
-def _split_payload(file: BinaryIO, length: int) -> Iterator[bytes]:
-    while length > 0:
-        piece = file.read(min(length, CHUNK_MAX_BYTES))
-        if not piece:
-            return
-        length -= len(piece)
-        yield piece
-
-
 def _ends_run(run_length: int, payload: bytes) -> bool:
-    if run_length < RUN_MIN_BYTES:
-        return False
     # By the payload alone: the header's address differs at every save.
     return run_length >= RUN_MAX_BYTES or zlib.crc32(payload) % RUN_DIVISOR == 0

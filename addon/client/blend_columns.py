@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .blend_structure import BrokenBlend, Layout
+from .blend_structure import BrokenBlend, Layout, release
+
+SLICE_ROWS = 1 << 16
+"""Blocks whose headers are looked at before the pages they lie in are let go."""
+_RELEASE_BYTES = 64 * 1024 * 1024
+"""Of a mapped file so much is passed before its pages are let go."""
 
 Column = NDArray[np.int64]
 
@@ -49,6 +54,7 @@ def read_blocks(data: bytes | mmap.mmap, layout: Layout) -> Blocks:
     headers = array("q")
     add, unpack, length_field = headers.append, layout.header.unpack_from, layout.length_field
     size, end, position = layout.header.size, len(data), layout.start
+    release_at = _RELEASE_BYTES
     # One after the other, as each length tells where the next one is; nothing else is done here.
     while True:
         payload = position + size
@@ -62,8 +68,16 @@ def read_blocks(data: bytes | mmap.mmap, layout: Layout) -> Blocks:
             raise BrokenBlend("a block is longer than the file")
         add(position)
         position = payload + length
+        if position > release_at:
+            release(data)
+            release_at = position + _RELEASE_BYTES
     header = np.frombuffer(headers, np.int64)
-    read = every_offset(data, _header(layout))[header]
+    every = every_offset(data, _header(layout))
+    read = np.empty(len(header), every.dtype)
+    for begin in range(0, len(header), SLICE_ROWS):
+        rows = slice(begin, begin + SLICE_ROWS)
+        read[rows] = every[header[rows]]
+        release(data)
     return Blocks(
         code=read["code"].copy(),
         header=header,

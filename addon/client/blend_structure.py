@@ -15,6 +15,7 @@ from __future__ import annotations
 import mmap
 import re
 import struct
+import sys
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -201,6 +202,16 @@ class _Dna:
             self._position = end + 1
         self._align()
         return texts
+
+
+def release(data: bytes | mmap.mmap) -> None:
+    """Let the system take a mapped file's pages out of this process, where it can.
+
+    They stay in its cache, what was written into them too. Else all of a large file that was ever
+    looked at counts as memory of Blender, and is the last to be taken when memory is short.
+    """
+    if isinstance(data, mmap.mmap) and sys.platform == "linux":
+        data.madvise(mmap.MADV_DONTNEED)
 
 
 def open_mapped(file: BinaryIO) -> mmap.mmap:

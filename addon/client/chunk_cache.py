@@ -24,6 +24,12 @@ SETTLED_SECONDS = 2.0
 """A file changed more recently is not remembered: a second change may fall into the same tick of
 the file system's clock (FAT has ticks of 2 s). Snapshots, which are new each time, stay out too."""
 
+UNWRITTEN_MAX = 500
+UNWRITTEN_BYTES = 1024**3
+"""Entries are written together, as a transaction each would cost more than reading a small file;
+what a process that is killed has not written is read again, at most a second's work."""
+
+_Row = tuple[str, int, int, int, str, int, bytes]
 _ENTRY = struct.Struct(">32sI")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS file (
@@ -41,6 +47,10 @@ class ChunkCache:
         self._lock = threading.Lock()
         self._path = path
         self._database: sqlite3.Connection | None = None
+        self._unwritten: dict[str, _Row] = {}
+        self._unwritten_bytes = 0
+        """Bytes of the files that these rows tell of."""
+        self._used: set[str] = set()
         for _ in range(2):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,29 +85,32 @@ class ChunkCache:
         return database
 
     def close(self) -> None:
-        """Close the database; the cache then knows nothing."""
+        """Write what is not written yet and close the database; the cache then knows nothing."""
         with self._lock:
             if self._database is not None:
+                self._write()
                 self._database.close()
                 self._database = None
 
     def get(self, path: Path, signature: Signature) -> ChunkedFile | None:
         """Return what is known of ``path`` in the state ``signature``."""
-        rows = self._execute(
-            "UPDATE file SET used = ? WHERE path = ? AND version = ? AND size = ?"
-            " AND mtime_ns = ? AND inode = ? RETURNING chunks",
-            int(time.time()),
-            _key(path),
-            CHUNKING_VERSION,
-            signature.size,
-            signature.mtime_ns,
-            str(signature.inode),
-        )
-        if not rows or len(rows[0][0]) % _ENTRY.size:
-            return None
-        chunks = tuple(
-            Chunk(digest.hex(), length) for digest, length in _ENTRY.iter_unpack(rows[0][0])
-        )
+        key = _key(path)
+        state = (CHUNKING_VERSION, signature.size, signature.mtime_ns, str(signature.inode))
+        with self._lock:
+            row = self._unwritten.get(key)
+            if row is not None:
+                packed = row[-1] if row[1:5] == state else None
+            else:
+                rows = self._execute(
+                    "SELECT chunks FROM file WHERE path = ? AND version = ? AND size = ?"
+                    " AND mtime_ns = ? AND inode = ?",
+                    (key, *state),
+                )
+                packed = rows[0][0] if rows else None
+            if packed is None or len(packed) % _ENTRY.size:
+                return None
+            self._used.add(key)
+        chunks = tuple(Chunk(digest.hex(), length) for digest, length in _ENTRY.iter_unpack(packed))
         if sum(chunk.length for chunk in chunks) != signature.size:
             return None
         return ChunkedFile(path, signature, chunks)
@@ -105,33 +118,54 @@ class ChunkCache:
     def put(self, file: ChunkedFile) -> None:
         """Remember ``file``, unless it changed a moment ago."""
         now = time.time()
-        if now - file.signature.mtime_ns / 1e9 < SETTLED_SECONDS:
+        signature = file.signature
+        if now - signature.mtime_ns / 1e9 < SETTLED_SECONDS:
             return
         packed = b"".join(_ENTRY.pack(bytes.fromhex(c.sha256), c.length) for c in file.chunks)
-        self._execute(
-            "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?)",
-            _key(file.source),
-            CHUNKING_VERSION,
-            file.signature.size,
-            file.signature.mtime_ns,
-            str(file.signature.inode),
-            int(now),
-            packed,
-        )
+        key = _key(file.source)
+        state = (CHUNKING_VERSION, signature.size, signature.mtime_ns, str(signature.inode))
+        with self._lock:
+            if self._database is None:
+                return
+            self._unwritten[key] = (key, *state, int(now), packed)
+            self._unwritten_bytes += signature.size
+            if len(self._unwritten) >= UNWRITTEN_MAX or self._unwritten_bytes >= UNWRITTEN_BYTES:
+                self._write()
 
     def forget(self, path: Path) -> None:
         """Drop what is known of ``path``: it turned out wrong."""
-        self._execute("DELETE FROM file WHERE path = ?", _key(path))
-
-    def _execute(self, statement: str, *values: int | str | bytes) -> list[tuple[bytes]]:
+        key = _key(path)
         with self._lock:
-            if self._database is None:
-                return []
+            self._unwritten.pop(key, None)
+            self._execute("DELETE FROM file WHERE path = ?", (key,))
+
+    def _write(self) -> None:
+        """Write what is new, and which files were asked for: in one transaction."""
+        rows, used = list(self._unwritten.values()), [(int(time.time()), key) for key in self._used]
+        self._unwritten, self._used, self._unwritten_bytes = {}, set(), 0
+        if self._database is None or not (rows or used):
+            return
+        with contextlib.suppress(sqlite3.Error):
             try:
-                return self._database.execute(statement, values).fetchall()
+                self._database.execute("BEGIN IMMEDIATE")
+                self._database.executemany(
+                    "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?)", rows
+                )
+                self._database.executemany("UPDATE file SET used = ? WHERE path = ?", used)
+                self._database.execute("COMMIT")
             except sqlite3.Error:
-                # Disk full, file gone, another process holding it: reading the file again is safe.
-                return []
+                # Disk full, file gone, another process holding it: reading files again is safe.
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+
+    def _execute(self, statement: str, values: tuple[int | str, ...]) -> list[tuple[bytes]]:
+        if self._database is None:
+            return []
+        try:
+            return self._database.execute(statement, values).fetchall()
+        except sqlite3.Error:
+            # As above.
+            return []
 
 
 def _key(path: Path) -> str:

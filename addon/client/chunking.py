@@ -61,17 +61,23 @@ class ChunkedFile:
     chunks: tuple[Chunk, ...]
 
 
-def chunk_file(path: Path, *, hashed: Callable[[int], None] | None = None) -> ChunkedFile:
+def chunk_file(
+    path: Path,
+    *,
+    hashed: Callable[[int], None] | None = None,
+    found: Callable[[Chunk, bytes], None] | None = None,
+) -> ChunkedFile:
     """Cut and hash a file. Blocks: call it in a thread; hashing leaves the interpreter free.
 
-    ``hashed`` hears the bytes of each chunk as it is done; raising in it stops the work. Raises
-    `ChangedFile` when the file keeps changing while it is read, `UnreadableFile` naming it.
+    ``hashed`` hears the bytes of each chunk as it is done; raising in it stops the work. ``found``
+    is given each chunk with its bytes, also those of a file that then turns out to have changed.
+    Raises `ChangedFile` when the file keeps changing while it is read, `UnreadableFile` naming it.
     """
     try:
         for _ in range(READ_ATTEMPTS):
             with path.open("rb", buffering=_BUFFER_BYTES) as file:
                 before = Signature.of_open(file)
-                chunks = _chunk(file, before.size, hashed)
+                chunks = _chunk(file, before.size, hashed, found)
                 after = Signature.of_open(file)
             # By path too: programs often save by writing anew and renaming over the old file.
             if before == after == Signature.of(path) and before.size == sum(
@@ -85,14 +91,22 @@ def chunk_file(path: Path, *, hashed: Callable[[int], None] | None = None) -> Ch
     raise ChangedFile(path)
 
 
-def _chunk(file: BinaryIO, size: int, hashed: Callable[[int], None] | None) -> tuple[Chunk, ...]:
+def _chunk(
+    file: BinaryIO,
+    size: int,
+    hashed: Callable[[int], None] | None,
+    found: Callable[[Chunk, bytes], None] | None,
+) -> tuple[Chunk, ...]:
     chunks: list[Chunk] = []
     for piece in split_blend(file):
         size -= len(piece)
         if size < 0:
             # It grows while it is read, perhaps for ever.
             break
-        chunks.append(Chunk(hashlib.sha256(piece).hexdigest(), len(piece)))
+        chunk = Chunk(hashlib.sha256(piece).hexdigest(), len(piece))
+        chunks.append(chunk)
+        if found is not None:
+            found(chunk, piece)
         if hashed is not None:
             hashed(len(piece))
     return tuple(chunks)

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .address_book import AddressBook, Numbers
-from .blend_columns import Column, every_offset, read_blocks
+from .blend_columns import SLICE_ROWS, Column, every_offset, read_blocks
 from .blend_structure import (
     HEAD_BYTES,
     BrokenBlend,
@@ -39,6 +39,7 @@ from .blend_structure import (
     open_mapped,
     read_layout,
     read_structs,
+    release,
 )
 
 _ID = "ID"
@@ -55,6 +56,12 @@ _NOWHERE = np.uint64(1)
 """Mixed into numbers of what is not in the file, so that they are none of what is."""
 _SLICE_WORDS = 1 << 17
 """Words looked at at once: a few milliseconds, a few megabytes."""
+
+_SLICE_BLOCKS = 1 << 10
+"""Blocks looked at before the pages they lie in are let go: each may be in another page, and the
+system maps sixteen of them at a time."""
+_SLICE_OWNERS = 1 << 10
+"""Likewise of data-blocks, which lie further apart."""
 
 
 def settle(path: Path) -> bool:
@@ -135,6 +142,7 @@ class _Addresses:
 
     def _name_blocks(self) -> Numbers:
         owners: Numbers = np.fromiter(self._owners(), np.uint64)
+        release(self._data)
         key = owners[self._scope]
         rows = np.flatnonzero(self._is_data)
         names = np.array([_digest(struct_.name.encode()) for struct_ in self._structs], np.uint64)
@@ -148,7 +156,9 @@ class _Addresses:
         """Give what each scope is known by: kind and name of its data-block."""
         used: set[bytes] = set()
         blocks = self._blocks
-        for row in np.flatnonzero(~self._is_data).tolist():
+        for number, row in enumerate(np.flatnonzero(~self._is_data).tolist()):
+            if number % _SLICE_OWNERS == 0:
+                release(self._data)
             owner = blocks.code_of(row)
             if self._is_id[row]:
                 name = self._payload(row, self._id_name + _NAME_MAX_BYTES)[self._id_name :]
@@ -167,21 +177,27 @@ class _Addresses:
         raw = np.flatnonzero(~self._has_pointers & ~self._is_dna & (blocks.length >= 8))
         counts = blocks.length[raw] // 8
         mentions = np.zeros(len(raw), np.bool_)
-        for which, item in _items(np.minimum(counts, _PROBE_WORDS)):
+        for which, item in self._slices(np.minimum(counts, _PROBE_WORDS)):
             mentions[which[book.know(self._raw_words(raw, which, item))]] = True
         raw, counts = raw[mentions], counts[mentions]
         is_array = (blocks.length[raw] % 8 == 0) & (blocks.sdna[raw] == 0)
-        for which, item in _items(counts):
+        for which, item in self._slices(counts):
             words = self._raw_words(raw, which, item)
             is_array[which[~(book.know(words) | _may_be_pointer(words))]] = False
         found: list[Numbers] = []
         mixed = raw[~is_array]
-        for which, item in _items(counts[~is_array]):
+        for which, item in self._slices(counts[~is_array]):
             words = self._raw_words(mixed, which, item)
             found.append(np.unique(words[book.know(words)]))
         if found:
             book.freeze(np.concatenate(found))
         return raw[is_array]
+
+    def _slices(self, counts: Column, words: int = 1) -> Iterator[tuple[Column, Column]]:
+        """As `_items`; between two slices the system may have back what was looked at."""
+        for slice_ in _items(counts, words):
+            yield slice_
+            release(self._data)
 
     def _raw_words(self, rows: Column, which: Column, item: Column) -> Numbers:
         return self._words[self._blocks.payload[rows[which]] + 8 * item]
@@ -192,20 +208,23 @@ class _Addresses:
         """Write the new numbers into the file."""
         blocks = self._blocks
         for rows, offsets, size in self._shapes():
-            for which, item in _items(blocks.length[rows] // size, len(offsets)):
+            for which, item in self._slices(blocks.length[rows] // size, len(offsets)):
                 row = rows[which]
                 start = blocks.payload[row] + size * item
                 for position, offset in enumerate(offsets):
                     self._rewrite_words(start + offset, row, item, position)
         rows = self._pointer_arrays
-        for which, item in _items(blocks.length[rows] // 8):
+        for which, item in self._slices(blocks.length[rows] // 8):
             row = rows[which]
             self._rewrite_words(blocks.payload[row] + 8 * item, row, item, 0)
         self._rewrite_headers()
         # Numbers of one session, which Blender gives anew when it opens a file.
         session = every_offset(self._data, np.dtype("<u4"))
-        for offset in self._id_session:
-            session[blocks.payload[self._is_id] + offset] = 0
+        payloads = blocks.payload[self._is_id]
+        for begin in range(0, len(payloads), _SLICE_OWNERS):
+            for offset in self._id_session:
+                session[payloads[begin : begin + _SLICE_OWNERS] + offset] = 0
+            release(self._data)
 
     def _shapes(self) -> Iterator[tuple[Column, tuple[int, ...], int]]:
         """Give for each struct with pointers: rows of its blocks, offsets of pointers, its size."""
@@ -221,7 +240,10 @@ class _Addresses:
         where = blocks.header + self._layout.address_offset
         # A DATA block is found in its own scope only, a data-block in the whole file.
         named = np.flatnonzero((self._is_data | self._is_id) & ~book.is_frozen(blocks.address))
-        self._words[where[named]] = book.look_up(blocks.address[named], self._scope[named])
+        for begin in range(0, len(named), SLICE_ROWS):
+            rows = named[begin : begin + SLICE_ROWS]
+            self._words[where[rows]] = book.look_up(blocks.address[rows], self._scope[rows])
+            release(self._data)
         # File settings and the like: one of each, to which nothing points.
         others = np.flatnonzero(~(self._is_data | self._is_id))
         codes = np.array([_digest(blocks.code_of(row)) for row in others.tolist()], np.uint64)
@@ -252,11 +274,15 @@ def _items(counts: Column, words: int = 1) -> Iterator[tuple[Column, Column]]:
     """
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
-    step = max(1, _SLICE_WORDS // words)
-    for begin in range(0, total, step):
-        item = np.arange(begin, min(begin + step, total))
+    most = max(1, _SLICE_WORDS // words)
+    begin = 0
+    while begin < total:
+        last = int(np.searchsorted(ends, begin, "right")) + _SLICE_BLOCKS - 1
+        end = min(begin + most, int(ends[min(last, len(ends) - 1)]))
+        item = np.arange(begin, end)
         which = np.searchsorted(ends, item, "right")
         yield which, item - (ends[which] - counts[which])
+        begin = end
 
 
 def _count_among_equals(keys: Numbers) -> Numbers:

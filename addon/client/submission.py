@@ -1,9 +1,10 @@
-"""From a captured scene to a job on the farm: chunk, ask, send what is missing, queue.
+"""From a captured scene to a job on the farm: read, ask, send what is missing, queue.
 
     async with FarmConnection(credentials) as farm:
         submitted = await submit(farm, captured, progress=show)
         print(submitted.job.id, submitted.sent_bytes, "of", submitted.scene_bytes)
 
+Files are read once: a chunk is hashed, asked for and sent while it is in memory (`reading`).
 Nothing here touches the scene's files but to read them. Cancelling the coroutine stops at once and
 leaves nothing half done: chunks that arrived stay on the coordinator and make the next attempt
 shorter, a job exists only when all of its scene does.
@@ -13,46 +14,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import shutil
-import threading
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from ...protocol.batch import BATCH_MAX_BLOBS
 from ...protocol.codec import encode_manifest
 from ...protocol.manifest import Chunk, Manifest, ManifestFile
 from ...protocol.scene import CapturedScene, SceneFile
 from ...protocol.views import JobSubmission, JobView
 from ...wire import places
-from ...wire.blobs import missing, put_bytes, upload_chunks
+from ...wire.blobs import Group, Sent, missing, put_bytes, upload_groups
 from ...wire.connection import FarmConnection
 from ...wire.errors import Refused
 from ...wire.threads import opened_in_thread
 from .chunk_cache import ChunkCache
-from .chunking import ChunkedFile, Signature, chunk_file, read_chunk
-from .errors import ChangedFile, ClientError, MissingFiles, UnreadableFile
+from .chunking import ChunkedFile, read_chunk
+from .errors import ChangedFile, MissingFiles
+from .reading import GROUP_BYTES, SceneReader
 from .sent_jobs import remember_sent
 from .sent_scenes import remember_scene
 
-HASHING_THREADS = min(4, os.cpu_count() or 1)
-"""One thread hashes 1.5 GB/s; more than four wait for the disk."""
 SUBMIT_ATTEMPTS = 3
 """Times a scene is sent again when the coordinator misses chunks, or a file changed meanwhile."""
-READ_AHEAD = 4
-"""Chunks read ahead of the upload, so that disk and network work at the same time."""
 
 
 class Stage(str, Enum):
     """What a submission is doing."""
 
     READING = "reading"
-    """Cutting and hashing files; bytes are those of the scene."""
+    """Reading files, and sending what the farm lacks of them; bytes are those of the scene."""
     SENDING = "sending"
-    """Sending what the farm does not have; bytes are those to send, before compression."""
+    """Sending what the farm lacks of files that were known from before, and so were not read; bytes
+    are those to send, before compression."""
     QUEUEING = "queueing"
     """Sending the manifest and the job."""
 
@@ -159,7 +156,7 @@ class _Submission:
         began = loop.time()
         for attempt in range(1, SUBMIT_ATTEMPTS + 1):
             try:
-                files = await self._chunk_all()
+                files = await self._read()
                 manifest = _manifest(files)
                 encoded = await asyncio.to_thread(encode_manifest, manifest)
                 blobs = manifest.blobs()
@@ -194,47 +191,40 @@ class _Submission:
 
     # --- read ---
 
-    async def _chunk_all(self) -> list[tuple[SceneFile, ChunkedFile]]:
-        """Chunk every file, several at a time. Cancelling stops the threads within a chunk."""
-        loop = asyncio.get_running_loop()
-        files = self._captured.files
-        stop = threading.Event()
-        done = total = 0
+    async def _read(self) -> list[tuple[SceneFile, ChunkedFile]]:
+        """Read every file, and send what is read and the farm lacks. Stops within a chunk."""
+        reader = SceneReader(
+            self._captured.files,
+            settles=self._is_snapshot,
+            cache=self._cache,
+            progress=lambda done, all_: self._progress(SubmitProgress(Stage.READING, done, all_)),
+        )
+        arrived = 0
 
-        def add(length: int) -> None:
-            nonlocal done
-            done += length
-            self._progress(SubmitProgress(Stage.READING, max(0, done), total))
+        def let_go(sent_bytes: int, _: int) -> None:
+            nonlocal arrived
+            reader.let_go(sent_bytes - arrived)
+            arrived = sent_bytes
 
-        def hashed(length: int) -> None:
-            if stop.is_set():
-                raise _Stopped
-            loop.call_soon_threadsafe(add, length)
-
-        def chunk(file: SceneFile) -> ChunkedFile:
-            signature = _signature(file.source)
-            known = self._cache.get(file.source, signature) if self._cache is not None else None
-            if known is not None:
-                hashed(signature.size)
-                return known
-            if self._is_snapshot(file):
-                _settle(file.source)
-            made = chunk_file(file.source, hashed=hashed)
-            if self._cache is not None:
-                self._cache.put(made)
-            return made
-
-        total = await asyncio.to_thread(lambda: sum(_signature(file.source).size for file in files))
-        self._progress(SubmitProgress(Stage.READING, 0, total))
-        pool = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="rendermill-hash")
         try:
-            made = await asyncio.gather(
-                *(loop.run_in_executor(pool, chunk, file) for file in files)
-            )
+            sent = await upload_groups(self._farm, self._lacking(reader), progress=let_go)
+            reader.finish()
         finally:
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-        return list(zip(files, made, strict=True))
+            reader.stop()
+        self._count(sent)
+        return reader.files
+
+    async def _lacking(self, reader: SceneReader) -> AsyncIterator[Group]:
+        """Give of each group what the farm lacks and was not given before; let go of the rest."""
+        given: set[str] = set()
+        async for group in reader.groups():
+            new = {sha256: data for sha256, data in group if sha256 not in given}
+            lacking = await missing(self._farm, new)
+            given |= lacking
+            wanted = [(sha256, new[sha256]) for sha256 in new if sha256 in lacking]
+            reader.let_go(_length(group) - _length(wanted))
+            if wanted:
+                yield wanted
 
     def _is_snapshot(self, file: SceneFile) -> bool:
         scratch = self._captured.scratch
@@ -243,15 +233,19 @@ class _Submission:
     # --- send ---
 
     async def _send(self, files: list[tuple[SceneFile, ChunkedFile]], lacking: set[str]) -> None:
+        """Send what is still lacking: chunks of files that were known and so not read."""
         places_of = _places(files, lacking)
         total = sum(place.chunk.length for place in places_of)
         self._progress(SubmitProgress(Stage.SENDING, 0, total))
-        sent = await upload_chunks(
+        sent = await upload_groups(
             self._farm,
             _read_all(places_of),
             progress=lambda done, all_: self._progress(SubmitProgress(Stage.SENDING, done, all_)),
             total=total,
         )
+        self._count(sent)
+
+    def _count(self, sent: Sent) -> None:
         self._new_chunks += sent.blobs
         self._new_bytes += sent.raw_bytes
         self._sent_bytes += sent.wire_bytes
@@ -276,10 +270,6 @@ class _Submission:
             remember_scene(captured.blend, captured.spec.scene, sources)
 
 
-class _Stopped(ClientError):
-    """The submission was cancelled while a thread was hashing."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Where the bytes of a chunk can be read."""
@@ -289,29 +279,8 @@ class _Place:
     chunk: Chunk
 
 
-def _signature(path: Path) -> Signature:
-    try:
-        return Signature.of(path)
-    except OSError as error:
-        raise UnreadableFile(path, error) from error
-
-
-def _settle(path: Path) -> None:
-    """Make a snapshot like the one before, as far as the scene is the same. Never another file.
-
-    In a Blender without numpy it stays as it is, and more of it is sent than has changed: the panel
-    says so.
-    """
-    try:
-        from .settling import settle
-    except ModuleNotFoundError as error:
-        if error.name != "numpy":
-            raise
-        return
-    try:
-        settle(path)
-    except OSError as error:
-        raise UnreadableFile(path, error) from error
+def _length(group: Group) -> int:
+    return sum(len(data) for _, data in group)
 
 
 def _manifest(files: list[tuple[SceneFile, ChunkedFile]]) -> Manifest:
@@ -333,23 +302,42 @@ def _places(files: list[tuple[SceneFile, ChunkedFile]], lacking: set[str]) -> li
     return found
 
 
-async def _read_all(wanted: list[_Place]) -> AsyncIterator[tuple[str, bytes]]:
-    """Read chunks in order, a few ahead of whoever takes them."""
-    ahead: list[asyncio.Future[bytes]] = []
+async def _read_all(wanted: list[_Place]) -> AsyncIterator[Group]:
+    """Read chunks in order, by groups; the next is read while the one before is on its way."""
+    groups = _grouped(wanted)
+    following = next(groups, None)
+    ahead = None if following is None else asyncio.ensure_future(_read_group(following))
     try:
-        for index, place in enumerate(wanted):
-            while len(ahead) < READ_AHEAD and index + len(ahead) < len(wanted):
-                following = wanted[index + len(ahead)]
-                ahead.append(
-                    asyncio.ensure_future(
-                        asyncio.to_thread(
-                            read_chunk, following.source, following.offset, following.chunk
-                        )
-                    )
-                )
-            yield place.chunk.sha256, await ahead.pop(0)
+        while ahead is not None:
+            group = await ahead
+            following = next(groups, None)
+            ahead = None if following is None else asyncio.ensure_future(_read_group(following))
+            yield group
     finally:
-        for future in ahead:
-            future.cancel()
-        # Their errors are those of the one that was raised; take them so that nobody complains.
-        await asyncio.gather(*ahead, return_exceptions=True)
+        if ahead is not None:
+            ahead.cancel()
+            # Its error is that of the one that was raised; taken so that nobody complains.
+            await asyncio.gather(ahead, return_exceptions=True)
+
+
+async def _read_group(places_of: list[_Place]) -> Group:
+    def read() -> Group:
+        return [
+            (place.chunk.sha256, read_chunk(place.source, place.offset, place.chunk))
+            for place in places_of
+        ]
+
+    return await asyncio.to_thread(read)
+
+
+def _grouped(wanted: list[_Place]) -> Iterator[list[_Place]]:
+    group: list[_Place] = []
+    length = 0
+    for place in wanted:
+        group.append(place)
+        length += place.chunk.length
+        if length >= GROUP_BYTES or len(group) == BATCH_MAX_BLOBS:
+            yield group
+            group, length = [], 0
+    if group:
+        yield group

@@ -19,7 +19,7 @@ from ..client.submission import Stage, SubmitProgress, Submitted
 from .wording import duration_text, size_text
 
 _STAGE_WORDS = {
-    Stage.READING: "Reading files",
+    Stage.READING: "Reading and sending",
     Stage.SENDING: "Sending",
     Stage.QUEUEING: "Queueing",
 }

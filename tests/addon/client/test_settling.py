@@ -173,13 +173,17 @@ def found_by_blender(data: bytes) -> list[list[int | None]]:
     return found
 
 
-@given(files(), st.sampled_from([405, 500]), st.integers(1, 40))
-def test_whatever_points_where_it_is_found_again(tmp_path_factory, blocks, version, slice_words):
+@given(files(), st.sampled_from([405, 500]), st.integers(1, 40), st.integers(1, 9))
+def test_whatever_points_where_it_is_found_again(
+    tmp_path_factory, blocks, version, slice_words, slice_blocks
+):
     before = write(blocks, version)
     folder = tmp_path_factory.mktemp("any")
     with pytest.MonkeyPatch.context() as patch:
         # In slices that end anywhere.
         patch.setattr(settling, "_SLICE_WORDS", slice_words)
+        for name in ("_SLICE_BLOCKS", "_SLICE_OWNERS", "SLICE_ROWS"):
+            patch.setattr(settling, name, slice_blocks)
         after = settled(folder, before)
         assert settled(folder, after) == after
     assert found_by_blender(after) == found_by_blender(before)
@@ -227,8 +231,8 @@ WITHOUT_NUMPY = """
 import sys
 sys.modules["numpy"] = None
 from pathlib import Path
-from rendermill.addon.client import following, submission
-submission._settle(Path(sys.argv[1]))
+from rendermill.addon.client import following, reading
+reading._settle(Path(sys.argv[1]))
 assert "rendermill.addon.client.settling" not in sys.modules
 """
 

@@ -6,9 +6,17 @@ import os
 from dataclasses import replace
 
 import pytest
+from rendermill.addon.client.chunk_cache import ChunkCache
 from rendermill.addon.client.chunking import chunk_file
 from rendermill.addon.client.errors import ChangedFile, MissingFiles, UnreadableFile
-from rendermill.addon.client.submission import Stage, SubmitProgress, discard, new_key, submit
+from rendermill.addon.client.submission import (
+    SUBMIT_ATTEMPTS,
+    Stage,
+    SubmitProgress,
+    discard,
+    new_key,
+    submit,
+)
 from rendermill.protocol.codec import decode_manifest
 from rendermill.protocol.scene import SceneFile
 from rendermill.protocol.states import JobState
@@ -103,18 +111,42 @@ async def test_a_file_that_goes_away_is_named(farm, files, tmp_path, cache):
         await submit(farm, capture(files, tmp_path / "out"), cache=cache)
 
 
-async def test_a_file_that_never_holds_still_is_named(farm, files, tmp_path, cache):
+async def test_a_file_that_never_holds_still_is_named(farm, files, tmp_path):
+    """What is remembered of a file is wrong, and wrong again each time the scene is sent."""
     texture = files["scene/wood.png"]
+
+    class Forgetful(ChunkCache):
+        def get(self, path, signature):
+            if path != texture:
+                return None
+            texture.write_bytes(bytes([len(turns) + 1]) * 1_200_000)
+            made = chunk_file(texture)
+            texture.write_bytes(bytes([len(turns) + 2]) * 1_200_000)
+            turns.append(1)
+            return made
+
+    turns: list[int] = []
+    cache = Forgetful(tmp_path / "chunks.sqlite")
+    with pytest.raises(ChangedFile, match=r"wood\.png"):
+        await submit(farm, capture(files, tmp_path / "out"), cache=cache)
+    assert len(turns) == SUBMIT_ATTEMPTS
+    cache.close()
+
+
+async def test_a_file_may_change_once_it_is_read(farm, files, tmp_path, cache):
+    """What was read is what is sent, at once: the scene arrives as it was."""
+    texture = files["scene/wood.png"]
+    before = texture.read_bytes()
 
     def write_on(progress: SubmitProgress) -> None:
         if progress.stage is Stage.SENDING and progress.bytes_done == 0:
-            texture.write_bytes(bytes([len(turns) + 1]) * 1_200_000)
-            turns.append(1)
+            texture.write_bytes(b"another picture")
 
-    turns: list[int] = []
-    with pytest.raises(ChangedFile, match=r"wood\.png"):
-        await submit(farm, capture(files, tmp_path / "out"), progress=write_on, cache=cache)
-    assert len(turns) == 3
+    captured = capture(files, tmp_path / "out")
+    submitted = await submit(farm, captured, progress=write_on, cache=cache)
+    assert submitted.job.state is JobState.QUEUED
+    first = hashlib.sha256(before[: 1024 * 1024]).hexdigest()
+    assert await blobs.missing(farm, [first]) == set()
 
 
 @pytest.mark.parametrize("stage", list(Stage))

@@ -229,8 +229,8 @@ def test_how_long_a_stage_takes_yet_is_said_once_it_is_known(state: FarmState):
         return submission.text
 
     mib = 1024**2
-    assert move(Stage.READING, 0, 10.0) == "Reading files 0 B of 100 MiB"
-    assert move(Stage.READING, 1 * mib, 10.1) == "Reading files 1.0 MiB of 100 MiB"
+    assert move(Stage.READING, 0, 10.0) == "Reading and sending 0 B of 100 MiB"
+    assert move(Stage.READING, 1 * mib, 10.1) == "Reading and sending 1.0 MiB of 100 MiB"
     assert move(Stage.READING, 25 * mib, 15.0).endswith("of 100 MiB, about 15 s left")
     # Another stage has a speed of its own.
     assert move(Stage.SENDING, 50 * mib, 20.0) == "Sending 50 MiB of 100 MiB"
