@@ -97,8 +97,8 @@ class RENDERMILL_PT_scene(OutputPanel, bpy.types.Panel):
         """Draw frames, engine and resolution as they are now, and the files as last looked at."""
         layout: Any = self.layout
         scene = context.scene
-        layout.label(text=frames_text(scene), icon="RENDER_ANIMATION")
-        layout.label(text=picture_text(scene), icon="SCENE")
+        draw_text(layout, frames_text(scene), icon="RENDER_ANIMATION")
+        draw_text(layout, picture_text(scene), icon="SCENE")
         report = survey.latest
         row = layout.row()
         column = row.column()
@@ -117,7 +117,7 @@ def frames_text(scene: Any) -> str:
     text = scene.rendermill.frames.strip()
     first, last, step = scene.frame_start, scene.frame_end, scene.frame_step
     if text:
-        count, frames = _count_of(text)
+        count, frames = _count_of(text), text
     else:
         count = max(0, (last - first) // step + 1)
         frames = f"{first}-{last}" + (f":{step}" if step > 1 else "")
@@ -137,7 +137,7 @@ def files_text(report: survey.Report) -> list[tuple[str, str]]:
     if report.problem:
         return [(report.problem, "ERROR")]
     size = report.size
-    if size is None and report.packing.captured is None:
+    if size is None and report.captured is None:
         return []
     if size is None:
         return [("Measuring the files ...", "SORTTIME")]
@@ -167,12 +167,13 @@ def _some(names: tuple[str, ...]) -> str:
 
 
 @lru_cache(maxsize=8)
-def _count_of(text: str) -> tuple[int, str]:
+def _count_of(text: str) -> int:
     # Kept: a panel is drawn anew with every move of the mouse, and a range may be long.
     try:
-        return len(parse_frames(text)), text
-    except FrameRangeError as error:
-        return 0, str(error)
+        return len(parse_frames(text))
+    except FrameRangeError:
+        # Why it cannot be read, the look at the scene says.
+        return 0
 
 
 class RENDERMILL_PT_findings(OutputPanel, bpy.types.Panel):
