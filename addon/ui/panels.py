@@ -49,16 +49,18 @@ class RENDERMILL_PT_farm(OutputPanel, bpy.types.Panel):
         current = pump.state_if_loaded()
         row = layout.row()
         column = row.column()
-        preferences.draw_link(column)
+        has_page = current is not None and current.farm is not None
+        has_preferences = preferences.stored() is not None
+        preferences.draw_link(column, beside=has_page + has_preferences)
         buttons = row.row(align=True)
-        if current is not None and current.farm is not None:
+        if has_page:
             buttons.operator("rendermill.open_page", text="", icon="URL")
-        if preferences.stored() is not None:
+        if has_preferences:
             show = buttons.operator("preferences.addon_show", text="", icon="PREFERENCES")
             show.module = preferences.PACKAGE
         if current is not None and current.notice:
             row = layout.row()
-            draw_text(row.column(), current.notice, icon="INFO")
+            draw_text(row.column(), current.notice, icon="INFO", beside=1)
             row.operator("rendermill.dismiss", text="", icon="X")
         if current is None or current.link.value == "off":
             layout.operator("rendermill.connect", icon="FILE_REFRESH")
@@ -104,7 +106,7 @@ class RENDERMILL_PT_scene(OutputPanel, bpy.types.Panel):
         column = row.column()
         if report is not None and report.is_about(scene):
             for text, icon in files_text(report):
-                draw_text(column, text, icon=icon)
+                draw_text(column, text, icon=icon, beside=1)
         elif survey.is_under_way():
             column.label(text="Looking at the files ...", icon="SORTTIME")
         else:
@@ -237,6 +239,8 @@ class RENDERMILL_PT_options(OutputPanel, bpy.types.Panel):
         column.prop(options, "max_nodes")
         column.prop(options, "nodes", placeholder="Any")
         _draw_nodes(layout, options)
+        # Its name must be read to its end, also in a narrow panel.
+        layout.use_property_split = False
         layout.prop(context.window_manager.rendermill, "trust_scripts")
 
 

@@ -159,8 +159,7 @@ def test_an_option_or_an_undone_repair_has_the_scene_looked_at_again(
     assert [each.id for each in work_through().findings] == ["no_camera"]
 
     ops.ed.undo_push(message="before")
-    (finding,) = survey.latest.findings if survey.latest else ()
-    ops.rendermill.repair(place=0, what=finding.what)
+    ops.rendermill.repair(place=0, what=work_through().findings[0].what)
     assert work_through().findings == []
     ops.ed.undo_push(message="repaired")
     ops.ed.undo()
