@@ -21,9 +21,6 @@ from .steps import PAUSE, elsewhere
 
 _MOUNTS = ("/Volumes", "/mnt", "/media", "/run/media", "/net")
 """Folders below which other drives appear; those of ``media`` have a folder for each user."""
-MISSING_ALONE_MAX = 3
-"""Users of missing files that are told one by one. A folder that was moved takes many with it, and
-its one finding must not push every other out of sight."""
 
 
 def check_unsaved(scene: Any, captured: CapturedScene) -> Findings:
@@ -114,7 +111,8 @@ def _gone(gone: dict[str, list[str]], dead_links: set[str]) -> Findings:
             "Relocate the library in the Blender File view of the Outliner.",
             id="missing_file",
         )
-    if len(others) > MISSING_ALONE_MAX:
+    # A folder that was moved takes many with it, and must not push all else out of sight.
+    if len(others) > 1:
         count = sum(len(paths) for paths in others.values())
         names = [f"{paths[0]} ({user})" for user, paths in others.items()]
         sentences = [f"{count} files of the scene do not exist: {listed(names)}."]
