@@ -82,7 +82,7 @@ def scene_seen() -> Steps:
         lambda: survey.latest is not None and not survey.is_under_way(), "the look at the scene"
     )
     yield from until(
-        lambda: survey.latest.size is not None or survey.latest.packing.captured is None,
+        lambda: survey.latest.size is not None or survey.latest.captured is None,
         "the files' sizes",
     )
 

@@ -63,8 +63,14 @@ def check_steps(
         yield PAUSE
     if nodes is not None:
         yield from _gather(found, check_nodes(scene, captured, nodes))
+    told = {finding.id for finding in found}
+    found[:] = [finding for finding in found if _SAID_BETTER_BY.get(finding.id) not in told]
     order = list(Severity)
     found.sort(key=lambda finding: order.index(finding.severity))
+
+
+_SAID_BETTER_BY = {"gpu_not_here": "no_gpu", "no_engine": "foreign_engine"}
+"""Findings that would only repeat another; two buttons that do the same make one wonder."""
 
 
 def _gather(found: list[Finding], looking: Findings) -> Steps[None]:
@@ -250,8 +256,8 @@ def check_device(scene: Any, captured: CapturedScene) -> Findings:
         yield Finding(
             Severity.INFO,
             "Cycles is set to GPU Compute, and this Blender has no GPU enabled.",
-            "Here it would be rendered on the CPU; the farm waits for a node with a GPU.",
-            "Set the device to CPU if it should not wait.",
+            "Here it would be rendered on the CPU; on the farm, only nodes with a GPU render it.",
+            "Set the device to CPU if any node may.",
             id="gpu_not_here",
             repair=repairs.use_processors(scene),
         )

@@ -35,7 +35,7 @@ def check_python(scene: Any, captured: CapturedScene) -> Findings:
             Severity.ERROR,
             f"{count_of(len(drivers), 'driver needs', 'drivers need')} Python: {names}.",
             "Python in the file does not run on the farm, so they keep their last value.",
-            "Write them as simple expressions, or submit the scene as trusted.",
+            "Write them as simple expressions, or trust the scripts of this file.",
             id="python_drivers",
         )
     texts = list(embedded_python.registered_texts())
@@ -44,7 +44,7 @@ def check_python(scene: Any, captured: CapturedScene) -> Findings:
             Severity.WARNING,
             f"{listed(texts)} would run when the file is opened.",
             "Python in the file does not run on the farm.",
-            "If frames depend on it, submit the scene as trusted.",
+            "If frames depend on it, trust the scripts of this file.",
             id="python_texts",
         )
     modules = list(embedded_python.freestyle_scripts(scene))
@@ -53,7 +53,7 @@ def check_python(scene: Any, captured: CapturedScene) -> Findings:
             Severity.ERROR,
             f"Freestyle runs {listed(modules)}.",
             "Python in the file does not run on the farm.",
-            "Submit the scene as trusted, or use Freestyle's parameter editor.",
+            "Trust the scripts of this file, or use Freestyle's parameter editor.",
             id="python_freestyle",
         )
 

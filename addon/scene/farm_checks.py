@@ -88,7 +88,7 @@ def _lacking(requires: Requirements, nodes: tuple[NodeView, ...]) -> Iterator[Fi
         return
     able = tuple(node for node in nodes if _may_run(requires, node))
     if not able:
-        yield _nobody_asked(requires)
+        yield _nobody_asked(requires, nodes)
         return
     versions = [(node, blender) for node in able for blender in _of_version(requires, node.machine)]
     if not versions:
@@ -111,7 +111,7 @@ def _may_run(requires: Requirements, node: NodeView) -> bool:
     )
 
 
-def _nobody_asked(requires: Requirements) -> Finding:
+def _nobody_asked(requires: Requirements, nodes: tuple[NodeView, ...]) -> Finding:
     asked: list[str] = []
     if requires.nodes:
         asked.append("is one of the chosen nodes")
@@ -119,13 +119,14 @@ def _nobody_asked(requires: Requirements) -> Finding:
         asked.append(f"has the tags {listed(list(requires.tags))}")
     if requires.memory_bytes:
         asked.append(f"has {requires.memory_bytes / 2**30:.1f} GiB of memory")
-    if requires.device is Device.CPU:
+    # Seldom what it is about: most nodes do.
+    if requires.device is Device.CPU and any(node.machine.gpu_only for node in nodes):
         asked.append("renders on its processors")
     return Finding(
         Severity.ERROR,
         f"No node of the farm {' and '.join(asked)}.",
         "The job would wait until one joins that does.",
-        "Ask for less in the options of the job.",
+        "Ask for less in Output > Farm > Options.",
         id="no_such_node",
     )
 
@@ -171,7 +172,7 @@ def _parts(requires: Requirements, able: list[tuple[NodeView, BlenderInfo]]) -> 
         yield Finding(
             Severity.ERROR,
             "Cycles is set to GPU Compute, and no node of the farm has a GPU.",
-            "A scene is never moved to the processors in silence. " + _WAITS,
+            "The farm does not change the device by itself. " + _WAITS,
             "Set the device to CPU, or let a computer with a GPU join.",
             id="no_gpu",
         )

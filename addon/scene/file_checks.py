@@ -88,26 +88,7 @@ def check_missing_files(scene: Any, captured: CapturedScene) -> Findings:
             yield from _not_sent(missing.user, path, is_folder=is_folder)
         else:
             gone.setdefault(missing.user, []).append(path)
-    for user, paths in gone.items():
-        if len(paths) > 1:
-            what = f"{user} needs {len(paths)} files that do not exist: {listed(paths)}."
-        elif paths[0] in dead_links:
-            what = f"{user} needs {paths[0]}, a link that leads nowhere."
-        else:
-            what = f"{user} needs {paths[0]}, which does not exist."
-        library = user.startswith("Library ")
-        yield Finding(
-            Severity.ERROR,
-            what,
-            "Everything linked from it is missing."
-            if library
-            else "It would be missing on the farm too.",
-            "Relocate the library in the Blender File view of the Outliner."
-            if library
-            else "Use File > External Data > Find Missing Files.",
-            id="missing_file",
-            repair=None if library else repairs.find_files(),
-        )
+    yield from _gone(gone, dead_links)
     for drive, users in away.items():
         files = count_of(len(users), "file lies", "files lie")
         yield Finding(
@@ -120,12 +101,53 @@ def check_missing_files(scene: Any, captured: CapturedScene) -> Findings:
         )
 
 
+def _gone(gone: dict[str, list[str]], dead_links: set[str]) -> Findings:
+    """Say which files are not there, by user; ``dead_links`` are links to nothing."""
+    libraries = {user: paths for user, paths in gone.items() if user.startswith("Library ")}
+    others = {user: paths for user, paths in gone.items() if user not in libraries}
+    for user, paths in libraries.items():
+        yield Finding(
+            Severity.ERROR,
+            _gone_from(user, paths, dead_links),
+            "Everything linked from it is missing.",
+            "Relocate the library in the Blender File view of the Outliner.",
+            id="missing_file",
+        )
+    # A folder that was moved takes many with it, and must not push all else out of sight.
+    if len(others) > 1:
+        count = sum(len(paths) for paths in others.values())
+        names = [f"{paths[0]} ({user})" for user, paths in others.items()]
+        sentences = [f"{count} files of the scene do not exist: {listed(names)}."]
+    else:
+        sentences = [_gone_from(user, paths, dead_links) for user, paths in others.items()]
+    for sentence in sentences:
+        yield Finding(
+            Severity.ERROR,
+            sentence,
+            "What is missing here is missing on the farm too.",
+            "Use File > External Data > Find Missing Files.",
+            id="missing_file",
+            repair=repairs.find_files(),
+        )
+
+
+def _gone_from(user: str, paths: list[str], dead_links: set[str]) -> str:
+    if len(paths) > 1:
+        return f"{user} needs {len(paths)} files that do not exist: {listed(paths)}."
+    if paths[0] in dead_links:
+        return f"{user} needs {paths[0]}, a link that leads nowhere."
+    return f"{user} needs {paths[0]}, which does not exist."
+
+
 def unreachable_drive(path: str) -> str:
     """Return the drive, share or mount of an absolute path that is not here; '' where it is."""
     if is_windows_absolute(path):
         drive = ntpath.splitdrive(path)[0]
         if os.name == "nt" and os.path.isdir(drive + "\\"):
             return ""
+        return drive
+    # What a Blender of Linux or macOS makes of a drive of Windows when it saves paths relative.
+    if (drive := path[1:3]) and is_windows_absolute(path[1:4]) and not os.path.isdir("/" + drive):
         return drive
     parts = path.split("/")
     for mounts in _MOUNTS:

@@ -164,8 +164,8 @@ def check_absolute_outputs(scene: Any, captured: CapturedScene) -> Findings:
             Severity.INFO if is_there else Severity.WARNING,
             f'The File Output node "{name}" writes to {folder}'
             + ("." if is_there else ", which is not there yet."),
-            "Nodes do not write there: its files come to that folder of this computer with the "
-            "frames, and not to where the .blend may be by then.",
+            "Nodes do not write there themselves: its files are brought to that folder of this "
+            "computer with the frames, wherever the .blend is moved to.",
             "Make the path relative to the file.",
             id="absolute_output",
             repair=repair,

@@ -20,7 +20,17 @@ _ACTIONS = (
     ("approve", "Approve", "The scout frames look right: render the rest"),
     ("reject", "Reject", "The scout frames look wrong: do not render the rest"),
 )
-_MAY_NOT_COME_BACK = ("cancel", "delete", "reject")
+_QUESTIONS = {
+    "cancel": ('Stop the job "{}"?', "Frames that are done are kept.", "Stop the Job"),
+    "delete": (
+        'Let the farm forget the job "{}"?',
+        "Frames that are on this computer stay. Those that are only on the farm are lost.",
+        "Remove",
+    ),
+    "reject": ('Reject the scout frames of "{}"?', "The rest is not rendered.", "Reject"),
+}
+"""What is asked before something that may not come back: a question, what follows, the button. None
+of them is called Cancel: Blender has a button of that name beside it, which does nothing."""
 
 
 def newest_job() -> str:
@@ -30,6 +40,15 @@ def newest_job() -> str:
         return ""
     here, others = job_panels.shown_jobs(current)
     return next((job.id for job in (*here, *others)), "")
+
+
+def question(action: str, name: str) -> tuple[str, str, str] | None:
+    """Return what is asked before acting on the job called ``name``: title, sentence and button;
+    None where nothing is."""
+    if action not in _QUESTIONS:
+        return None
+    title, message, button = _QUESTIONS[action]
+    return title.format(name), message, button
 
 
 def folder_of(job: str) -> Path | None:
@@ -123,9 +142,14 @@ class RENDERMILL_OT_act(bpy.types.Operator):
 
     def invoke(self, context: Any, event: Any) -> set[Any]:
         """Ask before what cannot be taken back."""
-        if self.action in _MAY_NOT_COME_BACK:
-            return context.window_manager.invoke_confirm(self, event)
-        return self.execute(context)
+        job = pump.state().jobs.get(self.job)
+        asked = question(self.action, self.job if job is None else job.name)
+        if asked is None:
+            return self.execute(context)
+        title, message, button = asked
+        return context.window_manager.invoke_confirm(
+            self, event, title=title, message=message, confirm_text=button
+        )
 
     def execute(self, context: Any) -> set[Any]:
         """Hand the wish over; how it went comes as an event."""

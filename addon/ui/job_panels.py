@@ -102,7 +102,7 @@ def _draw_job(box: Any, current: Any, job: Any, is_open: bool) -> None:
     if job.nodes:
         facts.append("on 1 node" if len(job.nodes) == 1 else f"on {len(job.nodes)} nodes")
     if any(facts):
-        box.label(text=", ".join(fact for fact in facts if fact), icon="TIME")
+        draw_text(box, ", ".join(fact for fact in facts if fact), icon="TIME")
     if job.waiting_because:
         draw_text(box, job.waiting_because, icon="INFO")
     if waits_for_approval(job):
@@ -129,7 +129,7 @@ def _draw_delivery(box: Any, delivery: Any) -> None:
             "1 older file left as it was" if kept == 1 else f"{kept} older files left as they were"
         )
         text += f", {older}"
-    box.label(text=text, icon="IMPORT")
+    draw_text(box, text, icon="IMPORT")
 
 
 def _draw_picture(box: Any, current: Any, job: Any) -> None:

@@ -94,7 +94,13 @@ class RENDERMILL_OT_stop_farm(bpy.types.Operator):
 
     def invoke(self, context: Any, event: Any) -> set[Any]:
         """Ask: others may be rendering with it."""
-        return context.window_manager.invoke_confirm(self, event)
+        return context.window_manager.invoke_confirm(
+            self,
+            event,
+            title=self.bl_label,
+            message="Nothing is rendered for anybody until it is started again.",
+            confirm_text="Stop the Farm",
+        )
 
     def execute(self, context: Any) -> set[Any]:
         """Stop it."""

@@ -52,16 +52,18 @@ class RENDERMILL_PT_farm(OutputPanel, bpy.types.Panel):
         current = pump.state_if_loaded()
         row = layout.row()
         column = row.column()
-        preferences.draw_link(column)
+        has_page = current is not None and current.farm is not None
+        has_preferences = preferences.stored() is not None
+        preferences.draw_link(column, beside=has_page + has_preferences)
         buttons = row.row(align=True)
-        if current is not None and current.farm is not None:
+        if has_page:
             buttons.operator("rendermill.open_page", text="", icon="URL")
-        if preferences.stored() is not None:
+        if has_preferences:
             show = buttons.operator("preferences.addon_show", text="", icon="PREFERENCES")
             show.module = preferences.PACKAGE
         if current is not None and current.notice:
             row = layout.row()
-            draw_text(row.column(), current.notice, icon="INFO")
+            draw_text(row.column(), current.notice, icon="INFO", beside=1)
             row.operator("rendermill.dismiss", text="", icon="X")
         if current is None or current.link.value == "off":
             layout.operator("rendermill.connect", icon="FILE_REFRESH")
@@ -100,14 +102,14 @@ class RENDERMILL_PT_scene(OutputPanel, bpy.types.Panel):
         """Draw frames, engine and resolution as they are now, and the files as last looked at."""
         layout: Any = self.layout
         scene = context.scene
-        layout.label(text=frames_text(scene), icon="RENDER_ANIMATION")
-        layout.label(text=picture_text(scene), icon="SCENE")
+        draw_text(layout, frames_text(scene), icon="RENDER_ANIMATION")
+        draw_text(layout, picture_text(scene), icon="SCENE")
         report = survey.latest
         row = layout.row()
         column = row.column()
         if report is not None and report.is_about(scene):
             for text, icon in files_text(report):
-                draw_text(column, text, icon=icon)
+                draw_text(column, text, icon=icon, beside=1)
         elif survey.is_under_way():
             column.label(text="Looking at the files ...", icon="SORTTIME")
         else:
@@ -120,7 +122,7 @@ def frames_text(scene: Any) -> str:
     text = scene.rendermill.frames.strip()
     first, last, step = scene.frame_start, scene.frame_end, scene.frame_step
     if text:
-        count, frames = _count_of(text)
+        count, frames = _count_of(text), text
     else:
         count = max(0, (last - first) // step + 1)
         frames = f"{first}-{last}" + (f":{step}" if step > 1 else "")
@@ -140,7 +142,7 @@ def files_text(report: survey.Report) -> list[tuple[str, str]]:
     if report.problem:
         return [(report.problem, "ERROR")]
     size = report.size
-    if size is None and report.packing.captured is None:
+    if size is None and report.captured is None:
         return []
     if size is None:
         return [("Measuring the files ...", "SORTTIME")]
@@ -174,12 +176,13 @@ def _some(names: tuple[str, ...]) -> str:
 
 
 @lru_cache(maxsize=8)
-def _count_of(text: str) -> tuple[int, str]:
+def _count_of(text: str) -> int:
     # Kept: a panel is drawn anew with every move of the mouse, and a range may be long.
     try:
-        return len(parse_frames(text)), text
-    except FrameRangeError as error:
-        return 0, str(error)
+        return len(parse_frames(text))
+    except FrameRangeError:
+        # Why it cannot be read, the look at the scene says.
+        return 0
 
 
 class RENDERMILL_PT_findings(OutputPanel, bpy.types.Panel):
@@ -243,6 +246,8 @@ class RENDERMILL_PT_options(OutputPanel, bpy.types.Panel):
         column.prop(options, "max_nodes")
         column.prop(options, "nodes", placeholder="Any")
         _draw_nodes(layout, options)
+        # Its name must be read to its end, also in a narrow panel.
+        layout.use_property_split = False
         layout.prop(context.window_manager.rendermill, "trust_scripts")
 
 

@@ -243,25 +243,28 @@ def get() -> Preferences:
     return Preferences(**(values | {"coordinator_url": own.coordinator_url.strip()}))
 
 
-def draw_link(layout: Any) -> None:
-    """Draw one line about the farm: found, looked for, or why not."""
+def draw_link(layout: Any, beside: int = 0) -> None:
+    """Draw one sentence about the farm: found, looked for, or why not; ``beside`` as for
+    `draw_text`."""
+    text, icon = _link_words()
+    draw_text(layout, text, icon=icon, beside=beside)
+
+
+def _link_words() -> tuple[str, str]:
     if pump.problem():
-        draw_text(layout, pump.problem(), icon="ERROR")
-        return
+        return pump.problem(), "ERROR"
     current = pump.state_if_loaded()
     if current is None or current.link.value == "off":
         text = current.link_text if current is not None else ""
-        draw_text(layout, text or "Not connected to a farm", icon="UNLINKED")
-        return
+        return text or "Not connected to a farm", "UNLINKED"
     if current.link.value == "searching" or current.farm is None:
-        draw_text(layout, current.link_text or "Looking for the farm ...", icon="SORTTIME")
-        return
+        return current.link_text or "Looking for the farm ...", "SORTTIME"
     ready = current.nodes_ready()
     nodes = "1 node ready" if ready == 1 else f"{ready} nodes ready"
     at_once = current.frames_at_once()
     frames = "1 frame at once" if at_once == 1 else f"{at_once} frames at once"
     text = f"{current.farm.farm}: {nodes}, {frames}" if ready else f"{current.farm.farm}: {nodes}"
-    layout.label(text=text, icon="LINKED")
+    return text, "LINKED"
 
 
 def draw_farm_offer(layout: Any) -> None:
@@ -280,8 +283,8 @@ def draw_farm_offer(layout: Any) -> None:
         )
         layout.operator("rendermill.start_farm", icon="ADD")
     elif here.coordinator is not None:
+        draw_text(layout, "The coordinator of a farm runs on this computer", icon="HOME")
         row = layout.row()
-        row.label(text="The coordinator of a farm runs on this computer", icon="HOME")
         row.operator("rendermill.copy_join_token", text="Copy Join Token", icon="COPYDOWN")
         row.operator("rendermill.stop_farm", text="Stop", icon="CANCEL")
 

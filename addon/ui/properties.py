@@ -25,12 +25,20 @@ _ORDERS = (
 )
 
 
+def _look_again(_self: Any, _context: Any) -> None:
+    """An option has changed on which the checks depend: what they have said may be wrong now."""
+    from . import survey  # which needs this module
+
+    survey.want()
+
+
 class RENDERMILL_SceneProperties(bpy.types.PropertyGroup):
     """Options of the jobs of one scene: ``scene.rendermill``."""
 
     frames: bpy.props.StringProperty(
         name="Frames",
         description='Frames to render, like "1-250" or "1-10:2, 40". Empty: those of the scene',
+        update=_look_again,
     )
     priority: bpy.props.IntProperty(
         name="Priority",
@@ -56,10 +64,12 @@ class RENDERMILL_SceneProperties(bpy.types.PropertyGroup):
     tags: bpy.props.StringProperty(
         name="Tags",
         description="Only nodes that have all of these tags take the job; separated by commas",
+        update=_look_again,
     )
     nodes: bpy.props.StringProperty(
         name="Nodes",
         description="Names of the nodes that may take the job, separated by commas. Empty: any",
+        update=_look_again,
     )
     max_nodes: bpy.props.IntProperty(
         name="Most Nodes",
@@ -88,6 +98,7 @@ class RENDERMILL_SessionProperties(bpy.types.PropertyGroup):
             "whose origin you know; every such job is written to the farm's audit log"
         ),
         default=False,
+        update=_look_again,
     )
     last_job: bpy.props.StringProperty(
         name="Last Job",

@@ -69,7 +69,7 @@ class RENDERMILL_OT_repair(bpy.types.Operator):
         except RepairError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        survey.want()
+        survey.want_after_repair(opens_dialog=finding.repair.opens_dialog)
         return {"FINISHED"}
 
 

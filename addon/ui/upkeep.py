@@ -96,7 +96,13 @@ class RENDERMILL_OT_clear_cache(bpy.types.Operator):
 
     def invoke(self, context: Any, event: Any) -> set[Any]:
         """Ask first: scenes may have to be fetched again."""
-        return context.window_manager.invoke_confirm(self, event)
+        return context.window_manager.invoke_confirm(
+            self,
+            event,
+            title=self.bl_label,
+            message="Nothing is lost but the time to fetch or read it again.",
+            confirm_text="Clear",
+        )
 
     def execute(self, context: Any) -> set[Any]:
         """Begin; the sizes are measured again."""

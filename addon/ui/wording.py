@@ -62,6 +62,8 @@ def frame_text(job: JobView) -> str:
     if job.mean_frame_seconds is None:
         return ""
     seconds = job.mean_frame_seconds
+    if seconds < 0.1:
+        return "under 0.1 s a frame"
     return f"{seconds:.1f} s a frame" if seconds < 10 else f"{duration_text(seconds)} a frame"
 
 

@@ -15,7 +15,7 @@ from rendermill.addon.scene.checks import Finding, RepairError, Severity, check
 from rendermill.protocol.job import JobKind
 from rendermill.protocol.machine import BlenderInfo, Machine
 
-from .test_farm_checks import node
+from .test_farm_checks import blender, machine, node
 
 pytestmark = pytest.mark.bpy
 
@@ -102,6 +102,22 @@ def test_engine_of_an_add_on(good: Any):
         bpy.utils.unregister_class(Engine)
 
 
+def test_an_engine_of_an_add_on_is_said_once(good: Any):
+    class Engine(bpy.types.RenderEngine):
+        bl_idname, bl_label = "RENDERMILL_TEST", "Test"
+
+    bpy.utils.register_class(Engine)
+    try:
+        good.render.engine = "RENDERMILL_TEST"
+        captured = capture(good, kind=JobKind.ANIMATION, snapshot=Path("/nowhere/scene.blend"))
+        version = captured.spec.requires.blender
+        found = check(good, captured, [node("one", machine(blender(version=version)))])
+        assert [item.id for item in found] == ["foreign_engine"]
+    finally:
+        good.render.engine = "CYCLES"
+        bpy.utils.unregister_class(Engine)
+
+
 def test_missing_file(workshop: Any, good: Any):
     path = workshop.png("gone.png")
     bpy.data.images.load(str(path)).use_fake_user = True
@@ -109,6 +125,28 @@ def test_missing_file(workshop: Any, good: Any):
     (text,) = said(good, Severity.ERROR)
     assert 'Image "gone.png"' in text
     assert str(path) in text
+
+
+def test_a_folder_of_missing_files_is_one_finding(good: Any):
+    """A finding for each would fill the panel, and push all others out of the dialog."""
+    for number in range(5):
+        image = bpy.data.images.new(f"plank{number}", 4, 4)
+        image.source, image.use_fake_user = "FILE", True
+        image.filepath = f"//textures/plank{number}.png"
+    finding = found_one(good, "missing_file")
+    assert finding.what.startswith("5 files of the scene do not exist: ")
+    assert bpy.path.abspath("//textures/plank0.png") in finding.what
+    assert 'Image "plank4"' in finding.what
+    assert finding.repair is not None
+
+
+def test_a_drive_of_windows_is_known_after_blender_has_respelled_it(good: Any):
+    if os.name == "nt":
+        pytest.skip("there it is a drive")
+    image = bpy.data.images.new("wood", 4, 4)
+    image.source, image.use_fake_user = "FILE", True
+    image.filepath = bpy.path.relpath("/P:/assets/wood.png")
+    assert "1 file lies on P:, which cannot be reached" in found_one(good, "unreachable_drive").what
 
 
 def test_unsaved_file(workshop: Any, cycles_scene: Any):
@@ -644,6 +682,7 @@ def test_what_the_farm_lacks_is_told_and_mended(good: Any):
     nodes = [node("one", its)]
     found = {item.id: item for item in check(good, captured, nodes)}
     assert found["no_gpu"].severity is Severity.ERROR
+    assert "gpu_not_here" not in found
     assert "no_gpu" not in [item.id for item in check(good, captured)]
     for kind in ("no_gpu", "no_openimagedenoise"):
         repair = found[kind].repair

@@ -105,6 +105,14 @@ def test_tags_chosen_nodes_and_memory():
     assert ids(WANTED, node("gpu", machine(blender(), gpu_only=True))) == ["no_such_node"]
 
 
+def test_what_no_node_lacks_is_not_asked_for():
+    one = node("one", machine(blender()))
+    (finding,) = check_farm(replace(WANTED, tags=("studio",)), [one])
+    assert finding.what == "No node of the farm has the tags studio."
+    (finding,) = check_farm(WANTED, [node("gpu", machine(blender(), gpu_only=True))])
+    assert finding.what == "No node of the farm renders on its processors."
+
+
 def test_a_node_that_is_away_is_named():
     away = node("attic", machine(blender()), NodeState.OFFLINE)
     (finding,) = check_farm(WANTED, [away, node("bare", machine())])

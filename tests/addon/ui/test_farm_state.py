@@ -310,6 +310,7 @@ def test_the_time_left_is_a_range_where_the_farm_gives_one(
 def test_the_mean_time_of_a_frame_and_the_word_of_scouts():
     assert frame_text(dataclasses.replace(JOB, mean_frame_seconds=None)) == ""
     assert frame_text(dataclasses.replace(JOB, mean_frame_seconds=1.25)) == "1.2 s a frame"
+    assert frame_text(dataclasses.replace(JOB, mean_frame_seconds=0.02)) == "under 0.1 s a frame"
     assert frame_text(dataclasses.replace(JOB, mean_frame_seconds=80.0)) == "1 min a frame"
     assert not waits_for_approval(JOB)
     assert waits_for_approval(dataclasses.replace(JOB, waiting_kind=WaitingKind.SCOUTS))

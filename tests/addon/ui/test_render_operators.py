@@ -10,7 +10,7 @@ from typing import Any
 import bpy
 import pytest
 from rendermill.addon.ui import pump, render_operators
-from rendermill.addon.ui.farm_operators import folder_of
+from rendermill.addon.ui.farm_operators import folder_of, question
 from rendermill.addon.ui.job_panels import actions_of
 from rendermill.protocol.states import JobState
 
@@ -194,3 +194,15 @@ def test_the_way_to_the_page_is_private_and_leads_to_the_job(addon: Any, at_home
     text = page.read_text()
     assert at_home.token in text
     assert "&amp;to=/jobs/abc" in text
+
+
+def test_a_question_names_the_job_and_no_button_of_it_is_called_as_that_which_does_nothing():
+    for action in ("cancel", "delete", "reject"):
+        asked = question(action, "mill {braces} <b>")
+        assert asked is not None
+        title, message, button = asked
+        assert '"mill {braces} <b>"' in title
+        assert title.endswith("?")
+        assert message.endswith(".")
+        assert "Cancel" not in button
+    assert question("pause", "mill") is None

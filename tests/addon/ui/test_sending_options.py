@@ -140,6 +140,69 @@ def test_a_repair_is_made_and_the_finding_goes(small_scene: Callable[..., Any]):
         ops.rendermill.repair(place=0, what="Nobody has found this.")
 
 
+def work_through() -> survey.Report:
+    """Let the timer's work go on until the scene was looked at."""
+    while survey.is_under_way():
+        pump.work()
+    assert survey.latest is not None
+    return survey.latest
+
+
+def test_an_option_or_an_undone_repair_has_the_scene_looked_at_again(
+    small_scene: Callable[..., Any],
+):
+    """What the panel says must not stay when it is no longer so."""
+    scene = small_scene()
+    scene.camera = None
+    cube: Any = bpy.data.objects["Cube"]
+    cube.driver_add("location", 0).driver.expression = "len([1 for _ in range(3)])"
+    assert not survey.is_under_way() or work_through()
+    assert [each.id for each in look().findings] == ["no_camera", "python_drivers"]
+    context.window_manager.rendermill.trust_scripts = True
+    assert [each.id for each in work_through().findings] == ["no_camera"]
+
+    ops.ed.undo_push(message="before")
+    ops.rendermill.repair(place=0, what=work_through().findings[0].what)
+    assert work_through().findings == []
+    ops.ed.undo_push(message="repaired")
+    ops.ed.undo()
+    assert [each.id for each in work_through().findings] == ["no_camera"]
+
+
+def test_a_look_says_why_the_options_forbid_to_send(small_scene: Callable[..., Any], at_home: Any):
+    scene = small_scene()
+    look()
+    scene.rendermill.nodes = "nobody"
+    pump.connect()
+    work_until(lambda: pump.state().are_nodes_known)
+    (finding,) = look().findings
+    assert finding.what == 'The farm has no node called "nobody".'
+    assert not finding.may_send
+    scene.rendermill.nodes = ""
+    assert work_through().findings == []
+    scene.rendermill.frames = "1-x"
+    assert '"1-x" is not a frame' in said(work_through())
+    assert panels.frames_text(scene) == "No frame (1-x)"
+
+
+def test_a_file_dialog_that_was_closed_has_the_scene_looked_at(
+    small_scene: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+):
+    small_scene()
+    look()
+    is_open = True
+    monkeypatch.setattr(survey, "_is_file_dialog_open", lambda: is_open)
+    survey.want_after_repair(opens_dialog=True)
+    before = work_through()
+    pump.work()
+    assert work_through() is before
+    is_open = False
+    pump.work()
+    assert (after := work_through()) is not before
+    pump.work()
+    assert work_through() is after
+
+
 def test_nodes_and_scouts_reach_the_farm(
     small_scene: Callable[..., Any], at_home: Any, tmp_path: Path
 ):
