@@ -100,11 +100,17 @@ class SceneReader:
         self._progress(0, self._total_bytes)
         threads = [loop.run_in_executor(self._pool, self._read) for _ in range(READING_THREADS)]
         reading = asyncio.gather(*threads)
-        reading.add_done_callback(lambda _: self._groups.put_nowait(None))
+        reading.add_done_callback(self._end)
         while (group := await self._groups.get()) is not None:
             self._room.release()
             yield group
         await reading
+
+    def _end(self, reading: asyncio.Future[list[None]]) -> None:
+        self._groups.put_nowait(None)
+        # Whoever takes the groups may have gone away: then nobody is to hear of its error.
+        if not reading.cancelled():
+            reading.exception()
 
     def let_go(self, length: int) -> None:
         """Note that so many bytes of groups are on the farm. In the event loop's thread."""

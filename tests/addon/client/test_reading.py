@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import os
 import threading
@@ -119,11 +120,21 @@ async def test_who_takes_the_groups_sets_the_pace(tmp_path):
 
 
 async def test_a_reader_that_is_stopped_leaves_no_thread(tmp_path):
+    """Nor an error that nobody takes: Blender's console would show it to the artist."""
+    unheard: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: unheard.append(what))
     reader = reader_of(scene(tmp_path / "s", [5000] * 100))
-    await anext(reader.groups())
+    groups = reader.groups()
+    await anext(groups)
     reader.stop()
     await end_of_threads()
     reader.stop()
+    await groups.aclose()
+    # The threads have told their ends to the loop by now; what nobody took is told when it goes.
+    await asyncio.sleep(0)
+    del groups, reader
+    gc.collect()
+    assert unheard == []
 
 
 async def test_a_file_that_is_gone_ends_it(tmp_path):
