@@ -88,13 +88,10 @@ class RENDERMILL_OT_join(bpy.types.Operator):
             return {"CANCELLED"}
         try:
             current = pump.state()
-            from ..client.following import Join
-
-            request = pump.send(Join(url, token))
+            request = pump.join(url, token)
         except pump.ClientMissing as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        current.notice = ""
         if stored is not None:
             # It is good for one use and must not stay where others can read it.
             stored.join_token = ""
@@ -104,7 +101,7 @@ class RENDERMILL_OT_join(bpy.types.Operator):
             if sentence:
                 self.report({"ERROR"}, sentence)
                 return {"CANCELLED"}
-        pump.connect(url or None, again=True)
+            pump.connect_if_joined()
         return {"FINISHED"}
 
 

@@ -149,6 +149,11 @@ class RENDERMILL_AddonPreferences(bpy.types.AddonPreferences):
         row = column.row(align=True)
         row.prop(self, "join_token", placeholder="rm1. ...")
         row.operator("rendermill.join", text="Join", icon="LINKED")
+        if current is not None and current.notice:
+            # Here as well as in the panel: who pastes a token does not look at another editor.
+            row = box.row()
+            draw_text(row.column(), current.notice, icon="INFO", beside=1)
+            row.operator("rendermill.dismiss", text="", icon="X")
         column.prop(self, "connect_at_start")
         row = box.row(align=True)
         row.operator("rendermill.connect", text="Search Again", icon="FILE_REFRESH")

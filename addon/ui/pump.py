@@ -41,6 +41,8 @@ class ClientMissing(RuntimeError):
 _state: FarmState | None = None
 _thread: FarmThread | None = None
 _is_connecting = False
+_joining: tuple[int, str] | None = None
+"""Request and address of a farm that is being joined."""
 _is_loading = False
 _problem = ""
 
@@ -103,6 +105,34 @@ def connect(url: str | None = None, *, again: bool = False) -> None:
     _is_connecting = True
 
 
+def join(url: str, token: str) -> int:
+    """Join a farm and follow it once that is done; returns the request of the joining.
+
+    Raises `ClientMissing`.
+    """
+    global _joining  # noqa: PLW0603
+    from ..client.following import Join
+
+    request = send(Join(url, token))
+    state().notice = ""
+    _joining = request, url
+    return request
+
+
+def connect_if_joined() -> None:
+    """Follow the farm that was being joined. Before that it would let nobody in."""
+    global _joining  # noqa: PLW0603
+    if _joining is None:
+        return
+    request, url = _joining
+    outcome = state().outcome(request)
+    if outcome is None:
+        return
+    _joining = None
+    if not outcome:
+        connect(url or None, again=True)
+
+
 def drain(budget_seconds: float = BUDGET_SECONDS) -> bool:
     """Take over events for at most ``budget_seconds``; whether a panel has to be drawn anew."""
     if _thread is None:
@@ -152,6 +182,7 @@ def work() -> bool:
 
     current = state()
     changed = drain()
+    connect_if_joined()
     changed |= errands.drain()
     changed |= survey.work()
     _look_around(current)
@@ -278,7 +309,7 @@ def register() -> None:
 
 def unregister() -> None:
     """Stop timer and thread, and forget everything."""
-    global _state, _thread, _is_connecting, _problem
+    global _state, _thread, _is_connecting, _problem, _joining
     from . import errands, node_here, upkeep
 
     fluidity.end()
@@ -290,4 +321,4 @@ def unregister() -> None:
             bpy.app.timers.unregister(timer)
     if _thread is not None:
         _thread.stop()
-    _state, _thread, _is_connecting, _problem = None, None, False, ""
+    _state, _thread, _is_connecting, _problem, _joining = None, None, False, "", None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from rendermill.addon.ui import node_here, preferences, pump, upkeep
 from rendermill.background import process, service
 from rendermill.background.service import Member
 from rendermill.protocol.node_settings import SettingsError
+
+from ...local_farms import local_farm
 
 pytestmark = pytest.mark.bpy
 
@@ -114,6 +117,31 @@ def test_the_node_is_told_what_the_preferences_say(
     assert " ".join(words) in " ".join(told)
     if changes.get("node_when") == "ALWAYS":
         assert not {"--when-idle", "--schedule"} & set(told)
+
+
+def test_a_farm_is_followed_as_soon_as_it_is_joined(
+    addon: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As in a window, where nothing waits for the joining: before, the farm lets nobody in."""
+    with local_farm.LocalFarm(tmp_path / "farm") as farm:
+        log = farm.start_coordinator("--name", "Cellar", "--json").log
+        end = time.monotonic() + PATIENCE_SECONDS
+        while "\n" not in log.read_text("utf-8") and time.monotonic() < end:
+            time.sleep(0.01)
+        token = json.loads(log.read_text("utf-8").splitlines()[0])["join"]
+        monkeypatch.setenv("RENDERMILL_HOME", str(tmp_path / "artist"))
+        current = pump.state()
+        request = pump.join(farm.url, f"{token[:-4]}0000")
+        while current.outcome(request) is None and time.monotonic() < end:
+            pump.work()
+        assert "not this farm's" in current.notice
+        assert current.farm is None
+        pump.join(farm.url, token)
+        while current.farm is None and time.monotonic() < end:
+            pump.work()
+        assert current.farm is not None
+        assert (current.farm.farm, current.notice) == ("Cellar", "")
+        pump.unregister()
 
 
 @pytest.mark.parametrize("hours", ["", "whenever"])
