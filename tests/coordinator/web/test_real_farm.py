@@ -248,6 +248,18 @@ async def test_hours_tags_and_the_switch_of_a_node_decide_what_it_renders(served
         await card.get_by_role("button", name="Enable").click()
         await is_done_at(page, slow)
         assert begun(served, "given up") == [1, 1]
+        # Drained in the middle of a frame: that one is finished, and no other begun.
+        last = await queue("slow", "1-2", name="drained")
+        frame = await when_begun(served, "drained", 1)
+        await go(page, f"/nodes/{node}")
+        await card.get_by_role("button", name="Drain").click()
+        await when_node(served, "draining")
+        await when(served, last, lambda now: now["leased"] == 0)
+        assert begun(served, "drained") == [frame]
+        await when(served, last, lambda now: now["done"] == now["waiting"] == 1)
+        await card.get_by_role("button", name="Resume").click()
+        await is_done_at(page, last)
+        assert sorted(begun(served, "drained")) == [1, 2]
 
 
 async def is_done_at(page: Page, job: str) -> None:
