@@ -98,7 +98,7 @@ def test_a_demo_may_clean_up(tmp_path: Path, number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_no_blender_is_left_behind_by_a_packing(tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-c", SLOW_PACKING, str(tmp_path / "log")]
+    command = [sys.executable, "-c", SLOW_PACKING, str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         try:
             tree = psutil.Process(process.pid)
