@@ -22,6 +22,7 @@ MODULE = "bl_ext.user_default.rendermill"
 FRAMES_SEEN = 6
 """Frames that are done in the picture of a job that renders."""
 SAMPLES = 4
+PICTURE_ROUNDS = 20
 
 act, archive, work = sys.argv[sys.argv.index("--") + 1 :]
 folder = Path(work)
@@ -166,6 +167,8 @@ def check() -> Steps:
     yield from farm_found()
     yield from scene_seen()
     yield from show_end()
+    # Blender reads the picture of the job once it has drawn where it goes.
+    yield from rounds(PICTURE_ROUNDS)
     photograph("checks")
 
 

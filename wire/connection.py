@@ -35,6 +35,7 @@ from .errors import (
     NotFound,
     ProtocolMismatch,
     Refused,
+    ShutOut,
     Unreachable,
 )
 from .events import EventParser
@@ -475,7 +476,8 @@ class FarmConnection:
             problem = Problem(title="Refused", status=status, detail=otherwise)
         if status in (401, 403):
             told = problem.detail if body else ""
-            return NotAllowed(
+            kind = ShutOut if status == 401 and self.credentials.token else NotAllowed
+            return kind(
                 told
                 or "This machine's token is not valid here; join the farm again with the token its "
                 "coordinator prints."

@@ -53,6 +53,10 @@ class NotJoined(NotAllowed):
         self.url = url
 
 
+class ShutOut(NotAllowed):
+    """The coordinator does not know the token of this machine: it was revoked, for instance."""
+
+
 class ProtocolMismatch(FarmError):
     """The coordinator speaks another version of the protocol."""
 

@@ -6,7 +6,7 @@ buttons instead.
 
 from __future__ import annotations
 
-from ...wire.errors import NothingFound, NotJoined, Unreachable
+from ...wire.errors import NothingFound, NotJoined, ShutOut, Unreachable
 from .errors import FolderNeeded
 
 
@@ -20,6 +20,11 @@ def artist_sentence(error: Exception) -> str:
             return (
                 f"This computer has not joined the farm at {url}. Ask for its join token, paste it "
                 "in the preferences and press Join."
+            )
+        case ShutOut():
+            return (
+                "This computer is not let into the farm any more: its token was revoked. Ask for "
+                "the join token, paste it in the preferences and press Join."
             )
         case Unreachable(sentence=sentence):
             return sentence

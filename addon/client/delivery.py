@@ -55,6 +55,8 @@ class DeliveryProgress:
     newest: Path | None
     """The file delivered last: what a viewer may show."""
     newest_frame: int | None
+    frames_without_files: int = 0
+    """How many of ``frames_here`` have no file that is wanted: of a film comes the film alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,8 @@ class Delivered:
     """Where they are: the output folders, each once."""
     film: Path | None = None
     """The film; None where there is none, or another file was kept in its place."""
+    frames_without_files: int = 0
+    """As in `DeliveryProgress`."""
 
 
 async def deliver(
@@ -223,7 +227,11 @@ class _Delivery:
             kept=tuple(sorted(self.kept)),
             folders=tuple(dict.fromkeys(path.parent for path in targets)),
             film=None if film in self.kept else film,
+            frames_without_files=self._without_files(),
         )
+
+    def _without_files(self) -> int:
+        return sum(not files for files in self.here.values())
 
     async def _stop_fetching(self) -> None:
         for task in self.running.values():
@@ -439,6 +447,7 @@ class _Delivery:
                     bytes_here=self.bytes_here,
                     newest=self.newest,
                     newest_frame=self.newest_frame,
+                    frames_without_files=self._without_files(),
                 )
             )
 

@@ -146,6 +146,16 @@ def check_simulations(scene: Any, captured: CapturedScene) -> Findings:
     """Simulations must be baked over the frames of the job."""
     frames = parse_frames(captured.spec.frames)
     for item in (yield from simulations.unbaked_steps(scene, frames)):
+        if item.is_hidden:
+            yield Finding(
+                Severity.WARNING,
+                f"{item.label} {item.reason}.",
+                "Blender does not tell whether it is baked. Without a bake each node would begin it "
+                "anew with the first frame it is given.",
+                "Bake it, unless that is done.",
+                id="bake_in_file",
+            )
+            continue
         yield Finding(
             Severity.WARNING if item.is_partly else Severity.ERROR,
             f"{item.label} {item.reason}.",

@@ -33,6 +33,8 @@ class Unbaked:
     is_partly: bool = False
     """It is baked, and not over all frames of the job."""
     repair: Repair | None = None
+    is_hidden: bool = False
+    """It may well be baked: Blender does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class _Suspect:
     repair: Repair | None
     gap: Callable[[], tuple[str, bool]]
     """Gives `Unbaked.reason`, '' where there is none, and `Unbaked.is_partly`. Reads folders."""
+    is_hidden: bool = False
+    """As in `Unbaked`."""
 
 
 def unbaked_steps(scene: Any, frames: tuple[int, ...]) -> Steps[list[Unbaked]]:
@@ -75,7 +79,7 @@ def unbaked_steps(scene: Any, frames: tuple[int, ...]) -> Steps[list[Unbaked]]:
         yield PAUSE
     gaps = yield from elsewhere(lambda: [suspect.gap() for suspect in suspects])
     return [
-        Unbaked(suspect.label, reason, is_partly, suspect.repair)
+        Unbaked(suspect.label, reason, is_partly, suspect.repair, suspect.is_hidden)
         for suspect, (reason, is_partly) in zip(suspects, gaps, strict=True)
         if reason
     ]
@@ -231,19 +235,20 @@ def _replay_gap(folder: str, wanted: frozenset[int], offset: int) -> tuple[str, 
 def _nodes_suspects(
     scene: Any, owner: Any, modifier: Any, frames: tuple[int, ...], label: str
 ) -> Iterator[_Suspect]:
-    """Yield the simulation zones that are baked to disk.
-
-    Blender does not say whether a bake is packed into the .blend, so those pass.
-    """
+    """Yield the simulation zones: those that are baked to disk, where one can look, and those whose
+    bake is kept in the .blend, of which Blender does not tell whether there is one."""
     own = getattr(modifier, "bake_target", "DISK")
     for bake in modifier.bakes:
         target = getattr(bake, "bake_target", "INHERIT")
-        if (own if target == "INHERIT" else target) != "DISK":
-            continue
         if bake.node is None or bake.node.bl_idname != "GeometryNodeSimulationOutput":
             continue
         # Blender plays a zone from the first frame of the scene on; there it rests.
         if frames[-1] <= scene.frame_start:
+            continue
+        if (own if target == "INHERIT" else target) != "DISK":
+            # Without a button: what it says would stand there after a bake as well.
+            reason = f'has the simulation zone "{bake.node.name}", whose bake is kept in the file'
+            yield _Suspect(label, None, _known(reason), is_hidden=True)
             continue
         zone = f'has the simulation zone "{bake.node.name}", which'
         repair = repairs.bake_nodes(owner, modifier, bake.bake_id)

@@ -109,6 +109,7 @@ class Delivery:
     arrivals: int = 0
     """Grows with each file that comes: a frame that is rendered anew keeps its name."""
     is_over: bool = False
+    film: Path | None = None
     kept: int = 0
     """Files that lay there before and were not replaced."""
     folders: tuple[Path, ...] = ()
@@ -221,20 +222,22 @@ class FarmState:
                 self._accepted(request, submitted)
             case following.DeliveryMoved(progress=progress):
                 delivery = self._delivery(progress.job.id)
-                has_moved = progress.frames_here != delivery.frames_here
+                frames_here = progress.frames_here - progress.frames_without_files
+                has_moved = frames_here != delivery.frames_here
                 if has_moved or progress.newest != delivery.newest:
                     delivery.arrivals += 1
                     if progress.newest is not None and progress.bytes_here:
                         number = 0 if self.newest is None else self.newest[1]
                         self.newest = progress.newest, number + 1
-                delivery.frames_here = progress.frames_here
+                delivery.frames_here = frames_here
                 delivery.newest = progress.newest or delivery.newest
                 delivery.newest_frame = progress.newest_frame or delivery.newest_frame
                 delivery.problem = ""
                 self.jobs[progress.job.id] = progress.job
             case following.DeliveryEnded(delivered=delivered):
                 delivery = self._delivery(delivered.job.id)
-                delivery.frames_here = delivered.frames
+                delivery.frames_here = delivered.frames - delivered.frames_without_files
+                delivery.film = delivered.film
                 delivery.is_over = True
                 delivery.kept = len(delivered.kept)
                 delivery.folders = delivered.folders

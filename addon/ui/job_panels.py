@@ -12,6 +12,7 @@ from . import pictures, pump
 from .layouts import draw_text
 from .panels import OutputPanel
 from .wording import (
+    delivery_text,
     frame_text,
     job_fraction,
     job_text,
@@ -121,15 +122,9 @@ def _draw_job(box: Any, current: Any, job: Any, is_open: bool) -> None:
 def _draw_delivery(box: Any, delivery: Any) -> None:
     if delivery.problem:
         draw_text(box, delivery.problem, icon="ERROR")
-    frames = "1 frame" if delivery.frames_here == 1 else f"{delivery.frames_here} frames"
-    text = f"{frames} in the output folder"
-    if delivery.kept:
-        kept = delivery.kept
-        older = (
-            "1 older file left as it was" if kept == 1 else f"{kept} older files left as they were"
-        )
-        text += f", {older}"
-    draw_text(box, text, icon="IMPORT")
+    text = delivery_text(delivery)
+    if text:
+        draw_text(box, text, icon="IMPORT")
 
 
 def _draw_picture(box: Any, current: Any, job: Any) -> None:

@@ -192,7 +192,7 @@ class RENDERMILL_AddonPreferences(bpy.types.AddonPreferences):
         row = box.row()
         row.label(text="Caches", icon="DISK_DRIVE")
         row.operator("rendermill.measure_caches", text="Measure", icon="FILE_REFRESH")
-        quotas = {"scenes": f" of at most {self.node_cache_gb} GB"}
+        quotas = {"scenes": f", at most {self.node_cache_gb} GB"}
         for name, label in _CACHES:
             row = box.row()
             size = upkeep.sizes.get(name)

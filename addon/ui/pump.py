@@ -120,8 +120,9 @@ def join(url: str, token: str) -> int:
 
 
 def connect_if_joined() -> None:
-    """Follow the farm that was being joined. Before that it would let nobody in."""
-    global _joining  # noqa: PLW0603
+    """Follow the farm that was being joined, before which it would let nobody in, and go on with
+    deliveries that ended because it did not."""
+    global _joining, _is_connecting  # noqa: PLW0603
     if _joining is None:
         return
     request, url = _joining
@@ -130,7 +131,8 @@ def connect_if_joined() -> None:
         return
     _joining = None
     if not outcome:
-        connect(url or None, again=True)
+        _is_connecting = False
+        connect(url or None)
 
 
 def drain(budget_seconds: float = BUDGET_SECONDS) -> bool:

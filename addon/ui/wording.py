@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ...protocol.states import JOB_ENDED, JobState, WaitingKind
 from ...protocol.views import JobView
+
+if TYPE_CHECKING:
+    from .farm_state import Delivery
 
 _UNIT = 1024
 
@@ -77,6 +82,21 @@ def problems_of(job: JobView) -> list[str]:
     of_frames = job.problem if job.counts.failed or job.state is JobState.FAILED else ""
     of_film = "" if job.film is None else job.film.problem
     return [problem for problem in dict.fromkeys((of_frames, of_film)) if problem]
+
+
+def delivery_text(delivery: Delivery) -> str:
+    """What of a job is on this computer: ``The film and 3 frames in the output folder``; '' as
+    long as there is nothing."""
+    count, kept = delivery.frames_here, delivery.kept
+    here = ["The film"] if delivery.film is not None else []
+    if count:
+        here.append("1 frame" if count == 1 else f"{count} frames")
+    parts = [" and ".join(here) + " in the output folder"] if here else []
+    if kept:
+        parts.append(
+            "1 older file left as it was" if kept == 1 else f"{kept} older files left as they were"
+        )
+    return ", ".join(parts)
 
 
 def ago_text(seconds: float) -> str:

@@ -6,7 +6,7 @@ import pytest
 from rendermill.addon.client.artist_words import artist_sentence
 from rendermill.addon.client.errors import FolderNeeded
 from rendermill.protocol.views import Problem
-from rendermill.wire.errors import NothingFound, NotJoined, Refused, Unreachable
+from rendermill.wire.errors import NothingFound, NotJoined, Refused, ShutOut, Unreachable
 
 JOB = "a" * 32
 
@@ -26,6 +26,12 @@ def test_no_command_is_named(error: Exception, part: str):
     assert part in sentence
     assert "rendermill " not in sentence
     assert "--" not in sentence
+
+
+def test_who_was_shut_out_is_told_where_to_get_in_again():
+    sentence = artist_sentence(ShutOut("The token is not known here; join the farm again."))
+    assert "revoked" in sentence
+    assert "paste it in the preferences" in sentence
 
 
 def test_any_other_error_says_what_it_says():

@@ -54,7 +54,7 @@ async def test_only_the_film_comes_and_the_frames_when_asked_for(farm, send, mak
     assert delivered.job.state is JobState.DONE
     assert delivered.film == out / FILM.name
     assert delivered.files == (out / FILM.name,)
-    assert delivered.frames == 3
+    assert (delivered.frames, delivered.frames_without_files) == (3, 3)
     assert (out / FILM.name).read_bytes() == film
     assert tree(out) == [FILM.name]
     both = await deliver(farm, job.id, film_frames=True)

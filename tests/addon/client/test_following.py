@@ -30,6 +30,7 @@ from rendermill.addon.client.following import (
     NodesListed,
     ResumeDeliveries,
     SetPriority,
+    SignedIn,
     SubmissionMoved,
     Submit,
 )
@@ -196,6 +197,19 @@ async def test_joining(coordinator, owner, home):
     await owner.next_of(Finished, request)
     owner.thread.send(Connect())
     await owner.next_of(Connected)
+
+
+async def test_a_revoked_token_says_how_to_get_in_again(coordinator, owner, home):
+    with contextlib.suppress(FileNotFoundError):
+        (home / "config" / "local.json").unlink()
+    joining = owner.thread.send(Join(coordinator.url, str(coordinator.join_token)))
+    await owner.next_of(Finished, joining)
+    request = owner.thread.send(Connect())
+    visitor = (await owner.next_of(SignedIn)).visitor
+    await coordinator.tokens.revoke(visitor.id)
+    again = owner.thread.send(Connect())
+    assert (await owner.next_of(Failed, again)).sentence.startswith("This computer is not let in")
+    assert request != again
 
 
 def test_waiting_and_draining():

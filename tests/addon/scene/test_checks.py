@@ -655,6 +655,18 @@ def test_an_external_cache_that_ends_too_early(workshop: Any, good: Any):
     assert "its files end at frame 3, and the job goes to frame 8" in finding.what
 
 
+def test_a_simulation_zone_that_is_kept_in_the_file_may_not_be_baked(good: Any):
+    """The usual place since Blender 4.3, of which nothing tells whether a bake lies there."""
+    modifier = zone(bpy.data.objects["Cube"])
+    if not hasattr(modifier, "bake_target"):
+        pytest.skip("before Blender 4.3 every bake is a folder")
+    modifier.bake_target = "PACKED"
+    finding = found_one(good, "bake_in_file")
+    assert (finding.severity, finding.repair) == (Severity.WARNING, None)
+    assert 'simulation zone "' in finding.what
+    assert findings(good, frames="1") == []
+
+
 def test_a_simulation_zone_that_ends_too_early(workshop: Any, good: Any):
     good.frame_end = 3
     modifier = zone(bpy.data.objects["Cube"])

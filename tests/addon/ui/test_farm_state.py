@@ -16,6 +16,7 @@ from rendermill.addon.ui.farm_state import (
     Submission,
 )
 from rendermill.addon.ui.wording import (
+    delivery_text,
     duration_text,
     frame_text,
     job_text,
@@ -314,3 +315,23 @@ def test_the_mean_time_of_a_frame_and_the_word_of_scouts():
     assert frame_text(dataclasses.replace(JOB, mean_frame_seconds=80.0)) == "1 min a frame"
     assert not waits_for_approval(JOB)
     assert waits_for_approval(dataclasses.replace(JOB, waiting_kind=WaitingKind.SCOUTS))
+
+
+def test_what_is_here_of_a_film_is_the_film_and_not_its_frames():
+    state, film = FarmState(), Path("/out/film.mp4")
+    moved = DeliveryProgress(
+        job=JOB, frames_here=3, bytes_here=0, newest=None, newest_frame=None, frames_without_files=3
+    )
+    state.apply(following.DeliveryMoved(1, moved))
+    delivery = state.deliveries[JOB.id]
+    assert (delivery.frames_here, delivery_text(delivery)) == (0, "")
+    delivered = Delivered(
+        job=JOB, frames=3, files=(film,), kept=(), folders=(), film=film, frames_without_files=3
+    )
+    state.apply(following.DeliveryEnded(1, delivered))
+    assert delivery_text(delivery) == "The film in the output folder"
+    state.apply(following.DeliveryEnded(1, dataclasses.replace(delivered, frames_without_files=0)))
+    assert delivery_text(delivery) == "The film and 3 frames in the output folder"
+    other = dataclasses.replace(delivered, frames_without_files=2, film=None, kept=(film,))
+    state.apply(following.DeliveryEnded(1, other))
+    assert delivery_text(delivery) == "1 frame in the output folder, 1 older file left as it was"

@@ -10,10 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import bpy
 import pytest
+from rendermill.addon.client import following
 from rendermill.addon.ui import node_here, preferences, pump, upkeep
 from rendermill.background import process, service
 from rendermill.background.service import Member
@@ -142,6 +144,30 @@ def test_a_farm_is_followed_as_soon_as_it_is_joined(
         assert current.farm is not None
         assert (current.farm.farm, current.notice) == ("Cellar", "")
         pump.unregister()
+
+
+def test_who_joins_again_gets_the_frames_that_came_meanwhile(
+    addon: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """A delivery ends with an error when the token is revoked, and nothing else begins it anew."""
+    sent: list[Any] = []
+
+    def send(command: Any) -> int:
+        sent.append(command)
+        return len(sent)
+
+    monkeypatch.setattr(pump, "send", send)
+    monkeypatch.setattr(pump, "bpy", SimpleNamespace(app=SimpleNamespace(background=False)))
+    pump.connect("studio:7878")
+    sent.clear()
+    request = pump.join("studio:7878", "rm1.x")
+    pump.connect_if_joined()
+    assert [type(each) for each in sent] == [following.Join]
+    pump.state().apply(following.Finished(request))
+    pump.connect_if_joined()
+    pump.connect_if_joined()
+    kinds = [following.Join, following.Connect, following.ResumeDeliveries]
+    assert [type(each) for each in sent] == kinds
 
 
 @pytest.mark.parametrize("hours", ["", "whenever"])
