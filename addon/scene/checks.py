@@ -150,8 +150,8 @@ def check_simulations(scene: Any, captured: CapturedScene) -> Findings:
             yield Finding(
                 Severity.WARNING,
                 f"{item.label} {item.reason}.",
-                "Blender does not tell whether it is baked. Without a bake each node would begin it "
-                "anew with the first frame it is given.",
+                "Blender does not tell whether it is baked. Without a bake each node would begin "
+                "it anew with the first frame it is given.",
                 "Bake it, unless that is done.",
                 id="bake_in_file",
             )
