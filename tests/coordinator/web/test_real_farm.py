@@ -142,7 +142,7 @@ async def test_a_job_is_steered_while_it_renders(served, queue):
         await when(served, job, lambda now: now["done"] > held["done"])
 
         async def cancel() -> None:
-            await page.get_by_role("button", name="Cancel").click()
+            await page.get_by_role("button", name="Cancel", exact=True).click()
             await page.get_by_role("button", name="Cancel the job").click()
             await expect(pill(page)).to_have_text("Cancelled")
             await when_node(served, "idle")
@@ -344,7 +344,7 @@ async def test_a_node_that_a_job_keeps_away_from_is_forgiven(served, queue, clie
         done = (await counts(served, job))["done"]
         assert done > 0
         assert (await counts(served, job))["waiting"] > 0
-        await page.get_by_role("button", name="Cancel").click()
+        await page.get_by_role("button", name="Cancel", exact=True).click()
         await page.get_by_role("button", name="Cancel the job").click()
         await expect(pill(page)).to_have_text("Cancelled")
 
