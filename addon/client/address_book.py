@@ -31,7 +31,7 @@ class AddressBook:
         addresses, numbers = ids
         order = np.argsort(addresses, kind="stable")
         # Of several with one address the last counts, which is then frozen anyway.
-        is_last = _differs_from_next(addresses[order])
+        is_last = begins_run(addresses[order][::-1])[::-1]
         self._ids = addresses[order][is_last]
         self._id_numbers = numbers[order][is_last]
         frozen = [np.zeros(1, np.uint64), _repeated(addresses)]
@@ -39,14 +39,14 @@ class AddressBook:
         addresses, scope, numbers = data
         order = np.argsort(addresses, kind="stable")
         addresses, scope, numbers = addresses[order], scope[order], numbers[order]
-        is_first = np.concatenate((np.ones(min(1, len(order)), np.bool_), _steps(addresses)))
+        is_first = begins_run(addresses)
         self._elsewhere = addresses[is_first]
         """Addresses of DATA blocks. As seen from outside their scope Blender finds nothing there,
         and finds the same nothing from everywhere: the number of the first."""
         self._elsewhere_numbers = numbers[is_first]
         # Sorted already: by address, and rows of one address by scope, for so they were entered.
         self._in_scope = (np.cumsum(is_first) - 1) * scopes + scope
-        is_new = np.concatenate((np.ones(min(1, len(order)), np.bool_), _steps(self._in_scope)))
+        is_new = begins_run(self._in_scope)
         self._in_scope, self._in_scope_numbers = self._in_scope[is_new], numbers[is_new]
         self._is_shared = (
             np.bincount(self._in_scope // max(1, scopes), minlength=len(self._elsewhere)) > 1
@@ -101,13 +101,11 @@ def _found(
     return at, is_there
 
 
-def _steps(ascending: NDArray[np.uint64] | Column) -> NDArray[np.bool_]:
-    """Return for each but the first whether it differs from the one before."""
-    return ascending[1:] != ascending[:-1]
-
-
-def _differs_from_next(ascending: Numbers) -> NDArray[np.bool_]:
-    return np.concatenate((_steps(ascending), np.ones(min(1, len(ascending)), np.bool_)))
+def begins_run(values: NDArray[np.uint64] | Column) -> NDArray[np.bool_]:
+    """Return which values differ from the one before them; the first does."""
+    begins = np.ones(len(values), np.bool_)
+    begins[1:] = values[1:] != values[:-1]
+    return begins
 
 
 def _repeated(values: Numbers) -> Numbers:

@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .address_book import AddressBook, Numbers
+from .address_book import AddressBook, Numbers, begins_run
 from .blend_columns import SLICE_ROWS, Column, every_offset, read_blocks
 from .blend_structure import (
     HEAD_BYTES,
@@ -289,15 +289,11 @@ def _count_among_equals(keys: Numbers) -> Numbers:
     """Return for each key the how many-eth of its like it is, from 1."""
     order = np.argsort(keys, kind="stable")
     sorted_ = keys[order]
-    begins = np.flatnonzero(np.concatenate((np.ones(min(1, len(keys)), bool), _differ(sorted_))))
+    begins = np.flatnonzero(begins_run(sorted_))
     lengths = np.diff(begins, append=len(keys))
     count = np.empty(len(keys), np.uint64)
     count[order] = np.arange(1, len(keys) + 1) - np.repeat(begins, lengths)
     return count
-
-
-def _differ(values: Numbers) -> NDArray[np.bool_]:
-    return values[1:] != values[:-1]
 
 
 def _digest(key: bytes) -> int:

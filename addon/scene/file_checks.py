@@ -19,7 +19,6 @@ from .paths import all_of, is_windows_absolute, label_of, resolve
 from .snapshot import relative_paths_without_base
 from .steps import PAUSE, elsewhere
 
-_MISSING = "It would be missing on the farm too."
 _MOUNTS = ("/Volumes", "/mnt", "/media", "/run/media", "/net")
 """Folders below which other drives appear; those of ``media`` have a folder for each user."""
 
@@ -181,7 +180,7 @@ def _not_sent(user: str, path: str, *, is_folder: bool) -> Findings:
         yield Finding(
             Severity.ERROR,
             f"{user} needs a file, and {path} is a folder.",
-            _MISSING,
+            "It would be missing on the farm too.",
             "Choose the file.",
             id="missing_file",
         )
